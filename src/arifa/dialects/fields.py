@@ -1,0 +1,167 @@
+"""Permissive reading of one JSON object: what is odd becomes a doubt, and nothing is lost.
+
+A `Fields` notes which members were taken; the rest become the reading's `extra`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from arifa.document import JsonObject, JsonValue, Number, encode
+from arifa.errors import Unreadable
+from arifa.money import Money, is_decimal, read_amount
+from arifa.timestamp import read_local
+
+EXTRA_MAX: Final = 100
+_REPLACEMENT: Final = "\ufffd"
+
+
+class Fields:
+    """The members of one object. `doubts` is shared by the objects of one message."""
+
+    __slots__ = ("_members", "_taken", "doubts", "prefix")
+
+    def __init__(
+        self, members: JsonObject, doubts: list[str] | None = None, prefix: str = ""
+    ) -> None:
+        self._members = members
+        self._taken: set[str] = set()
+        self.doubts: list[str] = [] if doubts is None else doubts
+        self.prefix = prefix
+
+    def doubt(self, name: str, sentence: str) -> None:
+        """Note that the member `name` is odd."""
+        self.doubts.append(f"{self.prefix}{name} {sentence}")
+
+    def raw(self, name: str) -> JsonValue:
+        """The member as decoded; None where it is absent."""
+        self._taken.add(name)
+        return self._members.get(name)
+
+    def text(self, name: str, *, strip: bool = True) -> str | None:
+        """The member as text: a number as it was sent; empty and absent alike are None."""
+        self._taken.add(name)
+        value = self._members.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            if isinstance(value, bool):
+                return "true" if value else "false"
+            self.doubt(name, "is not a text")
+            return None
+        if strip:
+            value = value.strip()
+        if not value:
+            return None
+        if not value.isascii() or "\x00" in value:
+            return self._storable(name, value)
+        return str(value) if type(value) is not str else value
+
+    def _storable(self, name: str, value: str) -> str:
+        # PostgreSQL keeps no NUL and UTF-8 has no lone surrogate; a payment is not lost to either.
+        clean = value.replace("\x00", _REPLACEMENT)
+        try:
+            clean.encode("utf-8")
+        except UnicodeEncodeError:
+            clean = clean.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        if clean != value:
+            self.doubt(name, "holds a character that no text can hold; it was replaced")
+        return clean
+
+    def required(self, name: str) -> str:
+        """The member as text.
+
+        Raises:
+            Unreadable: it is absent or empty.
+        """
+        value = self.text(name)
+        if value is None:
+            raise Unreadable(f"the message has no {self.prefix}{name}")
+        return value
+
+    def nested(self, name: str) -> Fields:
+        """The member as an object of its own; absent or of another type reads as empty."""
+        value = self.raw(name)
+        if value is not None and not isinstance(value, dict):
+            self.doubt(name, "is not an object")
+        members = value if isinstance(value, dict) else {}
+        return Fields(members, self.doubts, f"{self.prefix}{name}.")
+
+    def has_object(self, name: str) -> bool:
+        """Whether the member is there and an object: for telling shapes apart."""
+        return isinstance(self._members.get(name), dict)
+
+    def currency(self, name: str, default: str) -> str:
+        """The member as an ISO 4217 code in capitals; the default where it is absent."""
+        code = self.text(name)
+        return default if code is None else code.upper()
+
+    def money(self, name: str, currency: str) -> Money | None:
+        """An optional amount: what cannot be read is None with a doubt."""
+        text = self.text(name)
+        if text is None:
+            return None
+        try:
+            return read_amount(text, currency)
+        except Unreadable as error:
+            self.doubt(name, f"is not kept as money: {error}")
+            return None
+
+    def amount(self, name: str, currency: str) -> Money | None:
+        """The amount of the message, not negative; None with a doubt where it is not for certain.
+
+        Raises:
+            Unreadable: absent, or not a number at all: then this is no message about money.
+        """
+        money = self.signed_amount(name, currency)
+        if money is not None and money.minor < 0:
+            self.doubt(name, f"is negative ({money.text()}), which this bank does not announce")
+            return None
+        return money
+
+    def signed_amount(self, name: str, currency: str) -> Money | None:
+        """As `amount`, for a bank whose amounts may be negative."""
+        text = self.required(name)
+        if not is_decimal(text):
+            raise Unreadable(f"{self.prefix}{name} is not a decimal number of at most 15 digits")
+        try:
+            return read_amount(text, currency)
+        except Unreadable as error:
+            self.doubt(name, f"({text} {currency}) is not kept as money: {error}")
+            return None
+
+    def time(
+        self, name: str, patterns: Iterable[str], timezone: str
+    ) -> tuple[int | None, str | None]:
+        """(microseconds UTC or None, the bank's text or None)."""
+        text = self.text(name)
+        if text is None:
+            return None, None
+        at, doubt = read_local(text, patterns, timezone)
+        if doubt is not None:
+            self.doubt(name, doubt)
+        return at, text
+
+    def rest(self) -> dict[str, str]:
+        """The members that nobody took, as text, by their full names; at most a hundred."""
+        rest: dict[str, str] = {}
+        for name, value in self._members.items():
+            if name in self._taken or value is None or value == "":
+                continue
+            if len(rest) >= EXTRA_MAX:
+                self.doubts.append("the message has more fields than are kept")
+                break
+            key = self._storable("a field's name", f"{self.prefix}{name}")
+            if isinstance(value, str) and type(value) is not Number:
+                rest[key] = self._storable(name, value)
+            else:
+                rest[key] = self._as_json(name, value)
+        return rest
+
+    def _as_json(self, name: str, value: JsonValue) -> str:
+        try:
+            return encode(value).decode("utf-8")
+        except Unreadable:
+            self.doubt(name, "holds a character that no text can hold; it was left out")
+            return ""

@@ -1,0 +1,152 @@
+"""The one JSON decoder: strict about form, exact about numbers, bounded in every direction.
+
+Numbers stay the text that was sent (`Number`), so that an amount is never a float and a huge
+exponent costs nothing. Duplicate keys are refused, because two readers of one signed body must not
+see two payments; so are NaN and Infinity, other encodings than UTF-8, a byte order mark, and
+anything deeper, longer or wider than a notification has reason to be.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Final
+
+from arifa.errors import Unreadable
+
+DEPTH_MAX: Final = 32
+MEMBERS_MAX: Final = 500
+STRING_CHARACTERS_MAX: Final = 8192
+NUMBER_DIGITS_MAX: Final = 64
+
+
+_BRACKETS_OUTSIDE_TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+
+
+class Number(str):
+    """A JSON number, as the text that was sent."""
+
+    __slots__ = ()
+
+
+JsonValue = str | Number | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
+JsonObject = dict[str, JsonValue]
+
+
+def _refuse_constant(name: str) -> JsonValue:
+    raise Unreadable(f"the body holds {name}, which is not JSON")
+
+
+def _number(text: str) -> Number:
+    if len(text) > NUMBER_DIGITS_MAX:
+        raise Unreadable(f"the body holds a number of more than {NUMBER_DIGITS_MAX} digits")
+    return Number(text)
+
+
+def _object(pairs: list[tuple[str, JsonValue]]) -> JsonObject:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise Unreadable("the body names one key twice")
+    return members
+
+
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_object,
+    parse_float=_number,
+    parse_int=_number,
+    parse_constant=_refuse_constant,
+    strict=True,
+)
+
+
+def decode(body: bytes) -> JsonValue:
+    """Decode one JSON text.
+
+    Raises:
+        Unreadable: anything but one bounded, well-formed JSON text in UTF-8.
+    """
+    if body.count(b"[") + body.count(b"{") > DEPTH_MAX:
+        _check_depth(body)
+    try:
+        value: JsonValue = _DECODER.decode(str(body, "utf-8"))
+    except UnicodeDecodeError:
+        raise Unreadable("the body is not UTF-8") from None
+    except RecursionError:
+        raise Unreadable(f"the body is nested deeper than {DEPTH_MAX}") from None
+    except ValueError as error:
+        place = getattr(error, "pos", None)
+        where = "" if place is None else f" (near byte {place})"
+        raise Unreadable(f"the body is not JSON{where}") from None
+    if len(body) > STRING_CHARACTERS_MAX or body.count(b":") > MEMBERS_MAX:
+        _check_size(value)
+    return value
+
+
+def decode_object(body: bytes) -> JsonObject:
+    """Decode one JSON object.
+
+    Raises:
+        Unreadable: as `decode`, or the text is not an object.
+    """
+    value = decode(body)
+    if not isinstance(value, dict):
+        raise Unreadable("the body is JSON, but not an object")
+    return value
+
+
+def _check_depth(body: bytes) -> None:
+    depth = 0
+    for token in _BRACKETS_OUTSIDE_TEXT.finditer(body):
+        mark = token.group()
+        if mark in (b"[", b"{"):
+            depth += 1
+            if depth > DEPTH_MAX:
+                raise Unreadable(f"the body is nested deeper than {DEPTH_MAX}")
+        elif mark in (b"]", b"}"):
+            depth -= 1
+
+
+def _check_size(value: JsonValue) -> None:
+    members, queue = 0, [value]
+    while queue:
+        item = queue.pop()
+        if isinstance(item, str):
+            if len(item) > STRING_CHARACTERS_MAX:
+                raise Unreadable(f"a text is longer than {STRING_CHARACTERS_MAX} characters")
+        elif isinstance(item, dict):
+            members += len(item)
+            queue.extend(item.keys())
+            queue.extend(item.values())
+        elif isinstance(item, list):
+            members += len(item)
+            queue.extend(item)
+    if members > MEMBERS_MAX:
+        raise Unreadable(f"the body has more than {MEMBERS_MAX} members")
+
+
+def encode(value: JsonValue) -> bytes:
+    """Compact JSON in UTF-8; a `Number` is written as its own text, unquoted.
+
+    Raises:
+        Unreadable: a text that has no UTF-8 form (a lone surrogate).
+    """
+    try:
+        return _written(value).encode("utf-8")
+    except UnicodeEncodeError:
+        raise Unreadable("a text holds half a character (a lone surrogate)") from None
+
+
+def _written(value: JsonValue) -> str:
+    if isinstance(value, Number):
+        return str(value)
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{_quoted(k)}:{_written(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(_written(item) for item in value) + "]"
+    if isinstance(value, str):
+        return _quoted(value)
+    return "null" if value is None else ("true" if value else "false")
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)

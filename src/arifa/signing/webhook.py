@@ -1,0 +1,142 @@
+"""Standard Webhooks 1.0: `webhook-id`, `webhook-timestamp`, `webhook-signature`.
+
+v1 is HMAC-SHA256 with a `whsec_` secret, v1a is Ed25519 (`whsk_` signs, `whpk_` verifies); both
+over `id.timestamp.body`. Several signatures may come, separated by spaces: one that fits is
+enough. https://github.com/standard-webhooks/standard-webhooks, spec of 1.0.0.
+"""
+
+from __future__ import annotations
+
+import binascii
+import hmac
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from arifa.errors import NotGenuine, Refused
+from arifa.signing.credentials import Credentials
+from arifa.signing.proof import Proof, the_only
+from arifa.wire import WireRequest
+
+TOLERANCE_SECONDS: Final = 300
+SIGNATURES_MAX: Final = 32
+ID, TIMESTAMP, SIGNATURE = b"webhook-id", b"webhook-timestamp", b"webhook-signature"
+_HMAC, _ED25519_PRIVATE, _ED25519_PUBLIC = b"whsec_", b"whsk_", b"whpk_"
+_SECONDS: Final = re.compile(rb"[0-9]{1,12}")
+
+
+def secret_bytes(text: bytes) -> bytes:
+    """The key that a `whsec_`, `whsk_` or `whpk_` text stands for.
+
+    Raises:
+        Refused: it does not begin so, or is not base64 behind it.
+    """
+    for prefix in (_HMAC, _ED25519_PRIVATE, _ED25519_PUBLIC):
+        if text.startswith(prefix):
+            try:
+                return b64decode(text[len(prefix) :], validate=True)
+            except (binascii.Error, ValueError):
+                break
+    raise Refused("the secret of a Standard Webhooks feed is 'whsec_' and base64")
+
+
+class WebhookSignature(Proof):
+    """Any of the configured secrets and keys may have signed; all of ours sign, for rotation."""
+
+    verifies_with = ("secrets",)
+    signs_with = ("secrets",)
+
+    def verify(
+        self,
+        request: WireRequest,
+        credentials: Credentials,
+        options: Mapping[str, str],
+        now_us: int,
+    ) -> bytes | None:
+        """Prove id, time and body.
+
+        Raises:
+            NotGenuine: a header is missing or doubled, the time is more than five minutes off, or
+                no signature fits.
+        """
+        identity, stamp = the_only(request, ID), the_only(request, TIMESTAMP)
+        if not identity or not _SECONDS.fullmatch(stamp):
+            raise NotGenuine("the webhook-id or the webhook-timestamp cannot be read")
+        if abs(now_us // 1_000_000 - int(stamp)) > TOLERANCE_SECONDS:
+            raise NotGenuine("the webhook-timestamp is more than five minutes off")
+        message = b"%s.%s.%s" % (identity, stamp, request.body)
+        given = list(_signatures(the_only(request, SIGNATURE)))
+        fits = False
+        for secret in credentials.secrets:
+            key = secret_bytes(secret)
+            if secret.startswith(_HMAC):
+                expected = hmac.digest(key, message, "sha256")
+                for version, value in given:
+                    fits |= version == b"v1" and hmac.compare_digest(expected, value)
+            else:
+                fits |= any(
+                    _is_ed25519(secret, key, value, message)
+                    for version, value in given
+                    if version == b"v1a"
+                )
+        if not fits:
+            raise NotGenuine("none of the webhook signatures fits")
+        return None
+
+    def sign(self, request: WireRequest, credentials: Credentials, now_us: int) -> WireRequest:
+        """The request with time and signatures; its `webhook-id` must be there already.
+
+        Raises:
+            Refused: no secret, or no id.
+        """
+        if not credentials.secrets:
+            raise Refused("a secret is needed to sign; give it with --secret-file FILE")
+        found = request.values(ID)
+        if len(found) != 1 or not found[0] or b"." in found[0]:
+            raise Refused("a webhook needs one webhook-id, without a point in it")
+        stamp = b"%d" % (now_us // 1_000_000)
+        message = b"%s.%s.%s" % (found[0], stamp, request.body)
+        signatures = b" ".join(_signed(secret, message) for secret in credentials.secrets)
+        return request.with_headers((TIMESTAMP, stamp), (SIGNATURE, signatures))
+
+
+def _signatures(header: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for item in header.split()[:SIGNATURES_MAX]:
+        version, comma, text = item.partition(b",")
+        if not comma:
+            continue
+        try:
+            yield version, b64decode(text, validate=True)
+        except (binascii.Error, ValueError):
+            continue
+
+
+def _signed(secret: bytes, message: bytes) -> bytes:
+    key = secret_bytes(secret)
+    if secret.startswith(_HMAC):
+        return b"v1," + b64encode(hmac.digest(key, message, "sha256"))
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    if not secret.startswith(_ED25519_PRIVATE):
+        raise Refused("a public key (whpk_) cannot sign; the private one (whsk_) is needed")
+    # The reference libraries keep seed and public key together (64 bytes) in a whsk_ text.
+    return b"v1a," + b64encode(Ed25519PrivateKey.from_private_bytes(key[:32]).sign(message))
+
+
+def _is_ed25519(secret: bytes, key: bytes, signature: bytes, message: bytes) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import (
+        Ed25519PrivateKey,
+        Ed25519PublicKey,
+    )
+
+    if secret.startswith(_ED25519_PRIVATE):
+        public = Ed25519PrivateKey.from_private_bytes(key[:32]).public_key()
+    else:
+        public = Ed25519PublicKey.from_public_bytes(key)
+    try:
+        public.verify(signature, message)
+    except InvalidSignature:
+        return False
+    return True
