@@ -57,14 +57,17 @@ BASE_PYTHON = os.path.realpath(getattr(sys, "_base_executable", None) or sys.exe
 # Raise this when the layout of what set-up leaves behind changes.
 LAYOUT = "1"
 
+CONTRACTS = """
+import sys
+from importlinter.cli import lint_imports
+sys.exit(lint_imports(cache_dir=".cache/import-linter", no_logo=True))
+"""
+
 CHECKS = (
     ("ruff check", ("-m", "ruff", "check", ".")),
     ("ruff format", ("-m", "ruff", "format", "--check", ".")),
     ("mypy", ("-m", "mypy")),
-    (
-        "import contracts",
-        ("-c", "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())"),
-    ),
+    ("import contracts", ("-c", CONTRACTS)),
 )
 
 
