@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from typing import Final
 
 from arifa.document import JsonObject, JsonValue, Number, encode
-from arifa.errors import Unreadable
+from arifa.errors import CannotExpress, Unreadable
 from arifa.money import Money, is_decimal, read_amount
-from arifa.timestamp import read_local
+from arifa.timestamp import ISO_PATTERNS, read_local, to_datetime, to_local
 
 EXTRA_MAX: Final = 100
 _REPLACEMENT: Final = "\ufffd"
@@ -165,3 +165,38 @@ class Fields:
         except Unreadable:
             self.doubt(name, "holds a character that no text can hold; it was left out")
             return ""
+
+
+def written(text: str | None) -> str:
+    """The inverse of `Fields.text`: an optional text as it is to be sent, empty where absent.
+
+    Raises:
+        CannotExpress: it would not be read back the same (empty, spaces at an end, or a NUL).
+    """
+    if text is None:
+        return ""
+    if not text or text != text.strip() or "\x00" in text:
+        raise CannotExpress(
+            "a text is empty, has spaces at an end or holds a NUL: it would not be read back the same"
+        )
+    return text
+
+
+def written_time(at_us: int | None, timezone: str) -> str:
+    """`2023-01-13 12:40:55` in local time, empty where absent: what `ISO_PATTERNS` read back.
+
+    A fraction is written only where there is one. A moment that local time does not name for
+    certain, in the hour that comes twice, is written in UTC with its `Z`.
+
+    Raises:
+        CannotExpress: the moment lies outside the years 1 to 9999.
+    """
+    if at_us is None:
+        return ""
+    try:
+        text = to_local(at_us, timezone).replace(tzinfo=None).isoformat(sep=" ")
+        if read_local(text, ISO_PATTERNS, timezone) != (at_us, None):
+            text = to_datetime(at_us).replace(tzinfo=None).isoformat(sep=" ") + "Z"
+    except OverflowError:
+        raise CannotExpress("the time lies outside the years 1 to 9999") from None
+    return text

@@ -5,7 +5,7 @@ trouble a header or a body makes, the error is `NotGenuine`.
 """
 
 from arifa.signing.address import AddressList
-from arifa.signing.basic import Basic
+from arifa.signing.basic import CHALLENGE, Basic
 from arifa.signing.credentials import Credentials
 from arifa.signing.mac import HmacBody, HmacFields
 from arifa.signing.nested import SignedThenEncrypted
@@ -14,6 +14,7 @@ from arifa.signing.rsa import RsaSha256
 from arifa.signing.webhook import WebhookSignature
 
 __all__ = [
+    "CHALLENGE",
     "EVERYTHING",
     "NOTHING",
     "AddressList",

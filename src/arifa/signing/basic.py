@@ -7,11 +7,15 @@ import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from hashlib import sha256
+from typing import Final
 
 from arifa.errors import NotGenuine, Refused
 from arifa.signing.credentials import Credentials
 from arifa.signing.proof import NOTHING, Proof, the_only
 from arifa.wire import WireRequest
+
+CHALLENGE: Final = (b"www-authenticate", b'Basic realm="arifa"')
+"""What a refusal by this proof carries (RFC 7617, 2)."""
 
 
 class Basic(Proof):
