@@ -1,0 +1,72 @@
+"""Steps 2 and 3 of a request's path: prove it and read it. Pure, but for what is cached.
+
+A request is prepared by the configuration at hand, before its group's transaction; the transaction
+looks whether that was still the current one, and prepares it again if not.
+"""
+
+from __future__ import annotations
+
+from arifa import dialects
+from arifa.dialects.base import Dialect
+from arifa.errors import NotGenuine, Unreadable
+from arifa.feed import Source
+from arifa.notification import Query, Reading
+from arifa.outcome import Outcome
+from arifa.store.configuration import Configuration
+from arifa.wire import WireRequest
+
+
+class Prepared:
+    """One request, judged as far as that goes without the books.
+
+    Attributes:
+        source, dialect: None where no source has this path.
+        outcome: NOT_GENUINE, UNREADABLE or UNAVAILABLE (paused); None where the books decide.
+        reason: a sentence about the outcome, for the operator.
+    """
+
+    __slots__ = ("dialect", "outcome", "query", "readings", "reason", "request", "source", "token")
+
+    def __init__(self, token: str, request: WireRequest) -> None:
+        self.token = token
+        self.request = request
+        self.source: Source | None = None
+        self.dialect: Dialect | None = None
+        self.outcome: Outcome | None = None
+        self.reason: str | None = None
+        self.readings: list[Reading] = []
+        self.query: Query | None = None
+
+
+def prepare(configuration: Configuration, token: str, request: WireRequest) -> Prepared:
+    """Find the source of `token`, prove the request, read it."""
+    prepared = Prepared(token, request)
+    source = configuration.sources.get(token)
+    if source is None:
+        return prepared
+    prepared.source = source
+    prepared.dialect = dialect = dialects.get(source.dialect)
+    if source.paused:
+        prepared.outcome, prepared.reason = Outcome.UNAVAILABLE, "the source is paused"
+        return prepared
+    try:
+        verified = dialect.verify(request, source.credentials, source.profile, request.received_at)
+        read = dialect.parse(verified, source.profile)
+    except NotGenuine as error:
+        prepared.outcome, prepared.reason = Outcome.NOT_GENUINE, str(error)
+    except Unreadable as error:
+        prepared.outcome, prepared.reason = Outcome.UNREADABLE, str(error)
+    else:
+        if isinstance(read, Query):
+            prepared.query = read
+        else:
+            prepared.readings = read
+    return prepared
+
+
+def is_proven(prepared: Prepared) -> bool:
+    """Whether the request may be stored: it is from whom it says, whatever it says."""
+    return prepared.source is not None and prepared.outcome not in (
+        Outcome.NOT_GENUINE,
+        Outcome.UNAVAILABLE,
+    )

@@ -1,0 +1,392 @@
+"""Opening the database, and the only two ways into it: `read()` and `write()`.
+
+SQLite: one writing connection in a process, taken in order of urgency; WAL with full sync, set and
+then read back. PostgreSQL: a pool; the settings that durability rests on are checked, not assumed.
+Every error of a driver becomes one of `errors.StoreError`.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+
+from arifa.errors import (
+    DataRefused,
+    Refused,
+    StoreBroken,
+    StoreError,
+    StoreUnfit,
+    Unavailable,
+    UnknownCommit,
+)
+
+APPLICATION_ID: Final = 0x41524946  # "ARIF", in the header of the SQLite file
+BUSY_SECONDS: Final = 5.0
+CACHE_KIB: Final = 65_536
+POOL_SIZE: Final = 8
+WAL_RESET_FIXED: Final = (3, 51, 3)
+"""SQLite before this may corrupt a WAL that two connections reset at once (reliability.md 0.6)."""
+
+_BROKEN: Final = ("disk I/O error", "malformed", "disk is full", "not a database", "corrupt")
+_BUSY: Final = ("locked", "busy")
+
+
+class Urgency(IntEnum):
+    """Who goes first at the one writing connection: a bank waits for the intake."""
+
+    INTAKE = 0
+    DELIVERY = 1
+    BACKGROUND = 2
+
+
+class _Turnstile:
+    """A lock that lets the most urgent waiter in first."""
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._waiting = [0] * len(Urgency)
+        self._taken = False
+
+    def acquire(self, urgency: Urgency) -> None:
+        with self._condition:
+            self._waiting[urgency] += 1
+            try:
+                while self._taken or any(self._waiting[:urgency]):
+                    self._condition.wait()
+            finally:
+                self._waiting[urgency] -= 1
+            self._taken = True
+
+    def release(self) -> None:
+        with self._condition:
+            self._taken = False
+            self._condition.notify_all()
+
+
+class Database:
+    """An open database. Threads may share it; a connection belongs to one thread at a time."""
+
+    def __init__(self, url: URL) -> None:
+        self.url = url
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._turnstile = _Turnstile() if self.is_sqlite else None
+        self.broken: StoreBroken | None = None
+        if self.is_sqlite:
+            self._writer = _sqlite_engine(url, reading=False)
+            self._reader = _sqlite_engine(url, reading=True)
+        else:
+            self._writer = self._reader = _postgres_engine(url)
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection in a transaction that sees one state and changes nothing.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        with (
+            self._translated(),
+            self._reader.connect() as connection,
+            connection.begin() as transaction,
+        ):
+            if not self.is_sqlite:
+                connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+            yield connection
+            transaction.rollback()
+
+    @contextmanager
+    def write(self, urgency: Urgency = Urgency.BACKGROUND) -> Iterator[Connection]:
+        """A connection in a transaction that is committed, and on disk, when the block ends well.
+
+        Raises:
+            DataRefused: this data is at fault.
+            Unavailable: locked, or not to be reached; nothing was written.
+            UnknownCommit: the connection went away during the commit.
+            StoreBroken: disk or corruption; the process should stop taking requests.
+        """
+        if self.broken is not None:
+            raise self.broken
+        if self._turnstile is not None:
+            self._turnstile.acquire(urgency)
+        try:
+            with self._translated(), self._writer.connect() as connection:
+                transaction = connection.begin()
+                try:
+                    yield connection
+                except BaseException:
+                    _roll_back(transaction)
+                    raise
+                self._commit(transaction)
+        finally:
+            if self._turnstile is not None:
+                self._turnstile.release()
+
+    def _commit(self, transaction: sa.RootTransaction) -> None:
+        try:
+            transaction.commit()
+        except DBAPIError as error:
+            translated = _translate(error)
+            if isinstance(translated, Unavailable) and not self.is_sqlite:
+                raise UnknownCommit(
+                    "the connection to PostgreSQL went away during a commit, whose fate is not known"
+                ) from error
+            _roll_back(transaction)
+            raise
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            translated = _translate(error)
+            if isinstance(translated, StoreBroken):
+                self.broken = translated
+            raise translated from error
+        except SQLAlchemyError as error:
+            raise Unavailable(
+                f"the database cannot be used now ({type(error).__name__})"
+            ) from error
+
+    def engine_for_migration(self) -> Engine:
+        """The engine, for Alembic."""
+        return self._writer
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._writer.dispose()
+        self._reader.dispose()
+
+
+def _roll_back(transaction: sa.RootTransaction) -> None:
+    # The first error is the one to tell; a broken connection cannot be rolled back anyway.
+    try:
+        transaction.rollback()
+    except SQLAlchemyError:
+        transaction.connection.invalidate()
+
+
+def _translate(error: DBAPIError) -> StoreError:
+    said = str(error.orig).splitlines()[0] if str(error.orig) else type(error.orig).__name__
+    if any(word in said for word in _BROKEN) or _sqlstate(error) in ("53100", "XX001", "XX002"):
+        return StoreBroken(f"the disk or the database file failed: {said}. {_remedy(said)}")
+    if isinstance(error, IntegrityError):
+        return DataRefused("the database refused a row that breaks one of its rules")
+    if isinstance(error, OperationalError) or error.connection_invalidated:
+        if any(word in said for word in _BUSY):
+            return Unavailable("the database is locked by another program for too long")
+        if "unable to open" in said or "readonly" in said:
+            return StoreUnfit(f"the database file cannot be opened for writing: {said}")
+        if _sqlstate(error) in ("40001", "40P01"):
+            return Unavailable("the database asked to try again")
+        return Unavailable("the database cannot be reached")
+    return DataRefused(f"the database refused a value ({type(error.orig).__name__})")
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", "") or "")
+
+
+def _remedy(said: str) -> str:
+    if "full" in said:
+        return "Free some space on the disk and start again; nothing acknowledged is lost."
+    return "Stop, look at the disk, and start again: run arifa doctor, or restore a backup."
+
+
+# ---------------------------------------------------------------------------------- SQLite
+
+
+def _sqlite_engine(url: URL, *, reading: bool) -> Engine:
+    module = _sqlite_module()
+    path = url.database or ""
+    if path in ("", ":memory:"):
+        raise Refused("Arifa keeps money: it needs a file, not an SQLite database in memory")
+    engine = sa.create_engine(
+        url,
+        module=module,
+        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        poolclass=sa.QueuePool,
+        pool_size=POOL_SIZE if reading else 1,
+        max_overflow=0,
+        pool_reset_on_return=None,
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        # SQLAlchemy's begin() sends no BEGIN on this driver (measured); the event below does.
+        connection.isolation_level = None
+        _configure_sqlite(connection, reading=reading)
+
+    begin = "BEGIN" if reading else "BEGIN IMMEDIATE"
+
+    @event.listens_for(engine, "begin")
+    def _begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _sqlite_module() -> Any:
+    """pysqlite3, which carries a current SQLite; the system's only if its WAL is safe."""
+    try:
+        import pysqlite3.dbapi2 as module
+    except ImportError:
+        import sqlite3 as module
+    if module.sqlite_version_info < WAL_RESET_FIXED:
+        version = ".".join(str(part) for part in WAL_RESET_FIXED)
+        raise StoreUnfit(
+            f"SQLite {module.sqlite_version} may corrupt its log; {version} or later is needed: "
+            f"install pysqlite3, or use PostgreSQL"
+        )
+    return module
+
+
+def _configure_sqlite(connection: Any, *, reading: bool) -> None:
+    def pragma(name: str, value: object) -> Any:
+        row = connection.execute(f"PRAGMA {name}={value}").fetchone()
+        return row[0] if row else connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+    try:
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    except Exception as error:
+        if any(word in str(error) for word in _BUSY):
+            raise
+        raise StoreUnfit(
+            "the database file is not an SQLite database, or it is damaged; give another --data "
+            "folder, or restore a backup"
+        ) from error
+    if tables and application != APPLICATION_ID:
+        raise StoreUnfit(
+            "the database file belongs to another program; give another --data or --database"
+        )
+    # An error while switching to WAL is only raised if the row is fetched (reliability.md, M2).
+    if pragma("journal_mode", "wal") != "wal":
+        raise StoreUnfit(
+            "this file system does not allow SQLite's write-ahead log; use a local disk"
+        )
+    wanted = {
+        "synchronous": 2,
+        "recursive_triggers": 1,
+        "foreign_keys": 1,
+        "cache_size": -CACHE_KIB,
+        "temp_store": 2,
+        "wal_autocheckpoint": 4000,
+        "query_only": int(reading),
+    }
+    for name, value in wanted.items():
+        if pragma(name, value) != value:
+            raise StoreUnfit(f"SQLite does not keep the setting {name}={value}")
+
+
+def mark_as_ours(connection: Connection) -> None:
+    """Write the application id into the SQLite file's header."""
+    connection.exec_driver_sql(f"PRAGMA application_id={APPLICATION_ID}")
+
+
+# ---------------------------------------------------------------------------------- PostgreSQL
+
+
+def _postgres_engine(url: URL) -> Engine:
+    engine = sa.create_engine(
+        url.set(drivername="postgresql+psycopg"),
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=BUSY_SECONDS,
+        pool_pre_ping=False,
+        connect_args={
+            "connect_timeout": 5,
+            "keepalives_idle": 30,
+            "application_name": "arifa",
+            "options": "-c timezone=UTC -c client_min_messages=warning",
+        },
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        _check_postgres(connection)
+
+    return engine
+
+
+def _check_postgres(connection: Any) -> None:
+    wanted = {
+        "fsync": ("on",),
+        "full_page_writes": ("on",),
+        "synchronous_commit": ("on", "remote_apply"),
+        "server_encoding": ("UTF8",),
+    }
+    for name, allowed in wanted.items():
+        value = connection.execute(f"SHOW {name}").fetchone()[0]
+        if value not in allowed:
+            raise StoreUnfit(
+                f"PostgreSQL has {name}={value}, so a yes could be lost; set it to {allowed[0]}"
+            )
+    connection.rollback()
+
+
+# ---------------------------------------------------------------------------------- addresses
+
+
+def database_url(text: str) -> URL:
+    """The URL of a database: `sqlite:///FILE` or `postgresql://USER:PASSWORD@HOST/NAME`.
+
+    Raises:
+        Refused: neither.
+    """
+    try:
+        url = make_url(text)
+    except SQLAlchemyError:
+        url = None
+    if url is None or url.get_backend_name() not in ("sqlite", "postgresql"):
+        raise Refused(
+            "the database is neither sqlite:///FILE nor postgresql://USER:PASSWORD@HOST/NAME"
+        )
+    return url
+
+
+def sqlite_path(url: URL) -> Path:
+    """The file of an SQLite URL."""
+    return Path(url.database or "")
+
+
+class ServingLock:
+    """Held by the one process that serves an SQLite file; gone with the process, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(path.name + ".serving")
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Take it.
+
+        Raises:
+            Unavailable: another process serves this file.
+        """
+        import fcntl
+
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            self._descriptor = None
+            raise Unavailable(
+                f"another arifa serve is using {self._path.with_suffix('')}; stop it, or give "
+                f"another --data folder (several nodes need PostgreSQL)"
+            ) from None
+
+    def release(self) -> None:
+        """Give it back."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

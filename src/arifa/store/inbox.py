@@ -1,0 +1,189 @@
+"""The inbox: every request that was proven, what became of it, and the answer computed."""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from arifa.errors import NotFound
+from arifa.identifiers import lower_bound
+from arifa.store import merchants
+from arifa.store.schema import inbox, inbox_bodies, notifications
+from arifa.wire import Headers, WireRequest, WireResponse
+
+HIDDEN: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
+"""Headers whose values are secrets: their names are kept, their values are not."""
+
+
+class Entry(NamedTuple):
+    """One row, as it is inserted."""
+
+    merchant: str
+    id: str
+    source: str
+    received_at: int
+    peer: str | None
+    outcome: str
+    reason: str | None
+    body_hash: bytes
+    answer_status: int
+    answer: bytes
+    notifications: int
+    writer: str
+    seal: int
+
+
+class Body(NamedTuple):
+    """The raw bytes of one request, as they are inserted."""
+
+    merchant: str
+    inbox: str
+    head: bytes
+    body: bytes
+
+
+class _Head(msgspec.Struct, frozen=True, array_like=True):
+    method: str
+    target: str
+    headers: list[tuple[bytes, bytes]]
+
+
+class _Answer(msgspec.Struct, frozen=True, array_like=True):
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+_PACK_HEAD: Final = msgspec.msgpack.Encoder().encode
+_READ_HEAD: Final = msgspec.msgpack.Decoder(_Head).decode
+_READ_ANSWER: Final = msgspec.msgpack.Decoder(_Answer).decode
+
+
+def body_hash(body: bytes) -> bytes:
+    """32 bytes that tell identical bodies."""
+    return sha256(body).digest()
+
+
+def pack_head(request: WireRequest) -> bytes:
+    """Method, target and headers as sent, but for the values of secret ones."""
+    return _PACK_HEAD((request.method, request.target, _shown(request.headers)))
+
+
+def _shown(headers: Headers) -> list[tuple[bytes, bytes]]:
+    return [(name, b"***" if name.lower() in HIDDEN else value) for name, value in headers]
+
+
+def pack_answer(answer: WireResponse) -> bytes:
+    """The whole answer."""
+    return _PACK_HEAD((answer.status, answer.headers, answer.body))
+
+
+def unpack_answer(packed: bytes) -> WireResponse:
+    """The answer that was computed."""
+    answer = _READ_ANSWER(packed)
+    return WireResponse(
+        answer.status, answer.body, tuple((name, value) for name, value in answer.headers)
+    )
+
+
+def insert(connection: Connection, entries: list[Entry], bodies: list[Body]) -> None:
+    """Store requests, with the bodies that are not byte-equal repeats."""
+    connection.execute(_INSERT, [entry._asdict() for entry in entries])
+    if bodies:
+        connection.execute(_INSERT_BODY, [body._asdict() for body in bodies])
+
+
+_INSERT: Final = sa.insert(inbox)
+_INSERT_BODY: Final = sa.insert(inbox_bodies)
+
+
+def find_answers(
+    connection: Connection, keys: list[tuple[str, str]]
+) -> dict[str, tuple[bytes, WireResponse]]:
+    """(merchant, notification) → by notification: the hash of the body that it first came in, and
+    the answer computed then."""
+    found = {}
+    for merchant in sorted({merchant for merchant, _ in keys}):
+        ids = sorted({identity for owner, identity in keys if owner == merchant})
+        rows = connection.execute(_FIND_ANSWERS, {"owner": merchant, "ids": ids})
+        for row in rows:
+            found[row.id] = (row.body_hash, unpack_answer(row.answer))
+    return found
+
+
+_FIND_ANSWERS: Final = (
+    sa.select(notifications.c.id, inbox.c.body_hash, inbox.c.answer)
+    .join(
+        inbox,
+        (inbox.c.merchant == notifications.c.inbox_merchant)
+        & (inbox.c.id == notifications.c.inbox),
+    )
+    .where(
+        notifications.c.merchant == sa.bindparam("owner"),
+        notifications.c.id.in_(sa.bindparam("ids", expanding=True)),
+    )
+)
+
+
+def listed(
+    connection: Connection,
+    *,
+    outcome: str | None = None,
+    source: str | None = None,
+    since: int | None = None,
+    limit: int = 50,
+) -> list[Row[Any]]:
+    """The newest rows first; `source` is an id."""
+    query = sa.select(inbox).where(_of_any_merchant(connection))
+    if outcome is not None:
+        query = query.where(inbox.c.outcome == outcome)
+    if source is not None:
+        query = query.where(inbox.c.source == source)
+    if since is not None:
+        query = query.where(inbox.c.id >= lower_bound("inb", since), inbox.c.received_at >= since)
+    return list(connection.execute(query.order_by(inbox.c.id.desc()).limit(limit)))
+
+
+def _of_any_merchant(connection: Connection) -> sa.ColumnElement[bool]:
+    return inbox.c.merchant.in_(merchants.names(connection))
+
+
+def get(connection: Connection, identity: str) -> Row[Any]:
+    """One row.
+
+    Raises:
+        NotFound: there is none.
+    """
+    query = sa.select(inbox).where(_of_any_merchant(connection), inbox.c.id == identity)
+    row = connection.execute(query).first()
+    if row is None:
+        raise NotFound(f"there is no inbox row {identity!r}; see: arifa inbox list")
+    return row
+
+
+def request_of(connection: Connection, merchant: str, identity: str) -> WireRequest | None:
+    """The request as it came, or None where its bytes were purged or never kept apart."""
+    query = sa.select(
+        inbox_bodies.c.head, inbox_bodies.c.body, inbox.c.peer, inbox.c.received_at
+    ).where(
+        inbox_bodies.c.merchant == merchant,
+        inbox_bodies.c.inbox == identity,
+        inbox.c.merchant == merchant,
+        inbox.c.id == identity,
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    head = _READ_HEAD(row.head)
+    return WireRequest(
+        body=row.body,
+        headers=tuple((name, value) for name, value in head.headers),
+        method=head.method,
+        target=head.target,
+        peer=row.peer,
+        received_at=row.received_at,
+    )

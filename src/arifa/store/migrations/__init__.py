@@ -1,0 +1,1 @@
+"""Schema changes, expand first and contract later, so that two versions can run at once."""

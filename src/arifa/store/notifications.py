@@ -1,0 +1,127 @@
+"""Notifications: the canonical messages, each one stored once."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from arifa.errors import NotFound
+from arifa.identifiers import lower_bound
+from arifa.notification import Notification, Reading, State
+from arifa.store import merchants, references
+from arifa.store.schema import notifications
+
+_PACK: Final = msgspec.json.Encoder().encode
+_READ: Final = msgspec.json.Decoder(Reading).decode
+
+
+class Entry(NamedTuple):
+    """One row, as it is inserted."""
+
+    merchant: str
+    id: str
+    source: str
+    dialect: str
+    inbox: str
+    inbox_merchant: str
+    received_at: int
+    state: str
+    money_hash: bytes
+    reading: str
+
+
+def pack_reading(reading: Reading) -> str:
+    """The reading as the store keeps it."""
+    return _PACK(reading).decode()
+
+
+def insert(connection: Connection, entries: list[Entry]) -> None:
+    """Store notifications."""
+    connection.execute(_INSERT, [entry._asdict() for entry in entries])
+
+
+_INSERT: Final = sa.insert(notifications)
+
+
+def set_state(connection: Connection, merchant: str, identity: str, state: State) -> None:
+    """Let a held notification count, or hold it."""
+    connection.execute(
+        sa.update(notifications)
+        .where(notifications.c.merchant == merchant, notifications.c.id == identity)
+        .values(state=state.value)
+    )
+
+
+def built(row: Row[Any]) -> Notification:
+    """The notification of a row."""
+    return Notification(
+        id=row.id,
+        merchant=row.merchant,
+        source=row.source,
+        dialect=row.dialect,
+        received_at=row.received_at,
+        state=State(row.state),
+        reading=_READ(row.reading),
+    )
+
+
+def find(connection: Connection, merchant: str, identity: str) -> Row[Any] | None:
+    """The row of this merchant's notification."""
+    query = sa.select(notifications).where(
+        notifications.c.merchant == merchant, notifications.c.id == identity
+    )
+    return connection.execute(query).first()
+
+
+def get(connection: Connection, identity: str) -> Row[Any]:
+    """The row of a notification, whoever's it is.
+
+    Raises:
+        NotFound: there is none.
+    """
+    query = sa.select(notifications).where(
+        notifications.c.merchant.in_(merchants.names(connection)), notifications.c.id == identity
+    )
+    row = connection.execute(query).first()
+    if row is None:
+        raise NotFound(f"there is no notification {identity!r}; see: arifa notification list")
+    return row
+
+
+def listed(
+    connection: Connection,
+    *,
+    source: str | None = None,
+    reference: str | None = None,
+    since: int | None = None,
+    merchant: str | None = None,
+    limit: int = 50,
+) -> list[Notification]:
+    """The newest first; `source` is an id, `reference` any reference of the notification."""
+    owners = merchants.names(connection) if merchant is None else [merchant]
+    found: list[Notification] = []
+    for owner in owners:
+        query = sa.select(notifications).where(notifications.c.merchant == owner)
+        if source is not None:
+            query = query.where(notifications.c.source == source)
+        if since is not None:
+            query = query.where(
+                notifications.c.id >= lower_bound("ntf", since),
+                notifications.c.received_at >= since,
+            )
+        if reference is not None:
+            ids = references.find(connection, owner, reference)
+            query = query.where(notifications.c.id.in_(ids))
+        rows = connection.execute(query.order_by(notifications.c.id.desc()).limit(limit))
+        found += [built(row) for row in rows]
+    return sorted(found, key=lambda item: item.id, reverse=True)[:limit]
+
+
+def count(connection: Connection) -> int:
+    """How many there are."""
+    return int(
+        connection.execute(sa.select(sa.func.count()).select_from(notifications)).scalar() or 0
+    )

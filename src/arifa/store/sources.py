@@ -1,0 +1,232 @@
+"""Sources: configured feeds from banks. A removed one keeps its row and its identities."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+
+from arifa.errors import AlreadyExists, NotFound, Refused
+from arifa.feed import Profile, Source
+from arifa.signing import Credentials
+from arifa.store import changes, credentials
+from arifa.store.schema import (
+    source_counters,
+    source_names,
+    source_tokens,
+    sources,
+)
+from arifa.store.vault import Vault
+
+ACTIVE, PAUSED, REMOVED = "active", "paused", "removed"
+
+
+def _place(merchant: str, identity: str) -> str:
+    return f"{merchant}|sources|credentials|{identity}"
+
+
+def add(connection: Connection, vault: Vault, source: Source, now_us: int) -> None:
+    """Store a source.
+
+    Raises:
+        AlreadyExists: the merchant has a source of this name.
+    """
+    if _by_name(connection, source.merchant, source.name) is not None:
+        raise AlreadyExists(
+            f"{source.merchant} has a source {source.name!r} already; choose another name"
+        )
+    connection.execute(
+        sa.insert(sources).values(
+            merchant=source.merchant,
+            id=source.id,
+            name=source.name,
+            dialect=source.dialect,
+            token=source.token,
+            scope=source.scope,
+            currency=source.profile.currency,
+            timezone=source.profile.timezone,
+            options=_json(dict(source.profile.options)),
+            account=source.account,
+            routes=_json(dict(source.routes)),
+            credentials=credentials.sealed(
+                vault, source.credentials, _place(source.merchant, source.id)
+            ),
+            state=ACTIVE,
+            created_at=now_us,
+        )
+    )
+    connection.execute(
+        sa.insert(source_names).values(merchant=source.merchant, name=source.name, source=source.id)
+    )
+    connection.execute(
+        sa.insert(source_tokens).values(
+            token=source.token, merchant=source.merchant, source=source.id
+        )
+    )
+    _changed(connection, source.merchant, "source.add", source.id, now_us)
+
+
+def _changed(connection: Connection, merchant: str, action: str, subject: str, now_us: int) -> None:
+    changes.count(connection, merchant=merchant, action=action, subject=subject, now_us=now_us)
+
+
+def set_state(connection: Connection, source: Source, state: str, now_us: int) -> None:
+    """Pause or resume a source."""
+    connection.execute(_of(source).values(state=state))
+    _changed(connection, source.merchant, f"source.{state}", source.id, now_us)
+
+
+def set_credentials(
+    connection: Connection, vault: Vault, source: Source, new: Credentials, now_us: int
+) -> None:
+    """Replace the credentials of a source: a rotation keeps the old ones among the new."""
+    value = credentials.sealed(vault, new, _place(source.merchant, source.id))
+    connection.execute(_of(source).values(credentials=value))
+    _changed(connection, source.merchant, "source.rotate", source.id, now_us)
+
+
+def remove(connection: Connection, source: Source, now_us: int) -> None:
+    """Remove a source: its path answers 404, its name is free; what it received stays."""
+    connection.execute(_of(source).values(state=REMOVED, removed_at=now_us))
+    connection.execute(sa.delete(source_tokens).where(source_tokens.c.token == source.token))
+    connection.execute(
+        sa.delete(source_names).where(
+            source_names.c.merchant == source.merchant, source_names.c.name == source.name
+        )
+    )
+    _changed(connection, source.merchant, "source.remove", source.id, now_us)
+
+
+def _of(source: Source) -> sa.Update:
+    return sa.update(sources).where(
+        sources.c.merchant == source.merchant, sources.c.id == source.id
+    )
+
+
+def _by_name(connection: Connection, merchant: str, name: str) -> str | None:
+    found: str | None = connection.execute(
+        sa.select(source_names.c.source).where(
+            source_names.c.merchant == merchant, source_names.c.name == name
+        )
+    ).scalar()
+    return found
+
+
+def get(connection: Connection, vault: Vault, name: str, merchant: str | None = None) -> Source:
+    """The source of this name or id; `merchant` is needed only where two have the name.
+
+    Raises:
+        NotFound: there is none.
+        Refused: several merchants have one of this name.
+    """
+    query = sa.select(sources).where(
+        sources.c.state != REMOVED, (sources.c.name == name) | (sources.c.id == name)
+    )
+    if merchant is not None:
+        query = query.where(sources.c.merchant == merchant)
+    rows = connection.execute(query).all()
+    if not rows:
+        raise NotFound(f"there is no source {name!r}; see: arifa source list")
+    if len(rows) > 1:
+        owners = ", ".join(row.merchant for row in rows)
+        raise Refused(f"several merchants have a source {name!r}: {owners}; say --merchant")
+    return _built(vault, rows[0])
+
+
+def all_active(connection: Connection, vault: Vault) -> list[Source]:
+    """Every source that is not removed."""
+    query = (
+        sa.select(sources)
+        .where(sources.c.state != REMOVED)
+        .order_by(sources.c.merchant, sources.c.id)
+    )
+    return [_built(vault, row) for row in connection.execute(query)]
+
+
+def _built(vault: Vault, row: Row[Any]) -> Source:
+    return Source(
+        id=row.id,
+        name=row.name,
+        merchant=row.merchant,
+        dialect=row.dialect,
+        token=row.token,
+        scope=row.scope,
+        profile=Profile(
+            currency=row.currency, timezone=row.timezone, options=msgspec.json.decode(row.options)
+        ),
+        credentials=credentials.opened(vault, row.credentials, _place(row.merchant, row.id)),
+        account=row.account,
+        routes=msgspec.json.decode(row.routes),
+        paused=row.state == PAUSED,
+    )
+
+
+def _json(value: dict[str, str]) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+# ---------------------------------------------------------------------------------- counters
+
+
+def count(
+    connection: Connection,
+    writer: str,
+    tally: dict[tuple[str, str], tuple[int, int, int | None]],
+) -> None:
+    """Add to the counters: (merchant, source) → (received, refused, last received at).
+
+    In sorted order, so that two groups never wait for each other crosswise.
+    """
+    for (merchant, source), (received, refused, last_at) in sorted(tally.items()):
+        values = {
+            "m": merchant,
+            "s": source,
+            "w": writer,
+            "n": received,
+            "r": refused,
+            "t": last_at,
+        }
+        if connection.execute(_ADD_COUNT, values).rowcount == 0:
+            connection.execute(
+                sa.insert(source_counters).values(
+                    merchant=merchant,
+                    source=source,
+                    writer=writer,
+                    received=received,
+                    refused=refused,
+                    last_received_at=last_at,
+                )
+            )
+
+
+def counters(connection: Connection, source: Source) -> dict[str, int | None]:
+    """`received`, `refused` and `last_received_at` over all writers."""
+    row = connection.execute(
+        sa.select(
+            sa.func.coalesce(sa.func.sum(source_counters.c.received), 0),
+            sa.func.coalesce(sa.func.sum(source_counters.c.refused), 0),
+            sa.func.max(source_counters.c.last_received_at),
+        ).where(
+            source_counters.c.merchant == source.merchant, source_counters.c.source == source.id
+        )
+    ).one()
+    return {"received": int(row[0]), "refused": int(row[1]), "last_received_at": row[2]}
+
+
+_ADD_COUNT = (
+    sa.update(source_counters)
+    .where(
+        source_counters.c.merchant == sa.bindparam("m"),
+        source_counters.c.source == sa.bindparam("s"),
+        source_counters.c.writer == sa.bindparam("w"),
+    )
+    .values(
+        received=source_counters.c.received + sa.bindparam("n"),
+        refused=source_counters.c.refused + sa.bindparam("r"),
+        last_received_at=sa.func.coalesce(
+            sa.bindparam("t", type_=sa.BigInteger), source_counters.c.last_received_at
+        ),
+    )
+)
