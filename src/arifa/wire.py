@@ -11,6 +11,7 @@ from arifa.errors import Unreadable
 Headers = tuple[tuple[bytes, bytes], ...]
 
 JSON: Final = (b"content-type", b"application/json")
+PLAIN: Final = (b"content-type", b"text/plain; charset=utf-8")
 
 _REASONS: Final = {
     200: "OK",

@@ -12,6 +12,7 @@ from arifa.errors import NotGenuine, Unreadable
 from arifa.feed import Source
 from arifa.notification import Query, Reading
 from arifa.outcome import Outcome
+from arifa.signing.credentials import is_within
 from arifa.store.configuration import Configuration
 from arifa.wire import WireRequest
 
@@ -23,9 +24,20 @@ class Prepared:
         source, dialect: None where no source has this path.
         outcome: NOT_GENUINE, UNREADABLE or UNAVAILABLE (paused); None where the books decide.
         reason: a sentence about the outcome, for the operator.
+        is_forbidden: the caller's address is not in the source's list: no bank to speak to.
     """
 
-    __slots__ = ("dialect", "outcome", "query", "readings", "reason", "request", "source", "token")
+    __slots__ = (
+        "dialect",
+        "is_forbidden",
+        "outcome",
+        "query",
+        "readings",
+        "reason",
+        "request",
+        "source",
+        "token",
+    )
 
     def __init__(self, token: str, request: WireRequest) -> None:
         self.token = token
@@ -33,6 +45,7 @@ class Prepared:
         self.source: Source | None = None
         self.dialect: Dialect | None = None
         self.outcome: Outcome | None = None
+        self.is_forbidden = False
         self.reason: str | None = None
         self.readings: list[Reading] = []
         self.query: Query | None = None
@@ -46,6 +59,10 @@ def prepare(configuration: Configuration, token: str, request: WireRequest) -> P
         return prepared
     prepared.source = source
     prepared.dialect = dialect = dialects.get(source.dialect)
+    if source.credentials.addresses and not is_within(request.peer, source.credentials.addresses):
+        prepared.is_forbidden, prepared.outcome = True, Outcome.NOT_GENUINE
+        prepared.reason = "the caller's address is not in the list of the source"
+        return prepared
     if source.paused:
         prepared.outcome, prepared.reason = Outcome.UNAVAILABLE, "the source is paused"
         return prepared

@@ -11,19 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from sqlalchemy.engine import Connection
-
 from arifa.clock import now_us
 from arifa.dialects.base import Result
 from arifa.errors import DataRefused, StoreError, Unavailable
 from arifa.hub.judge import Judged
 from arifa.hub.prepare import Prepared, is_proven, prepare
-from arifa.hub.record import Draft, Recorded, Sample, record
+from arifa.hub.record import Draft, Group, Sample
 from arifa.outcome import STATUS, Outcome
-from arifa.store import changes, configuration, identities, seals
-from arifa.store.database import Urgency
+from arifa.store import changes, configuration, seals
+from arifa.store.database import Connection, Urgency
 from arifa.store.opened import Store
-from arifa.wire import WireRequest, WireResponse
+from arifa.wire import PLAIN, WireRequest, WireResponse
 
 RERUNS_MAX: Final = 5
 
@@ -95,7 +93,15 @@ class Receiver:
             if previous is None:
                 previous = seals.last(connection, self.store.writer)
             drafts = [_drafted(prepared) for prepared in group]
-            recorded = self._record(connection, drafts, previous)
+            recorded = Group(
+                connection,
+                self.configuration,
+                drafts,
+                writer=self.store.writer,
+                previous=previous,
+                now_us=self.clock(),
+                sample=self._sample,
+            ).record()
         self._seal = recorded.seal
         if recorded.seal is not previous:
             self._head.note(self.store.writer, recorded.seal)
@@ -112,23 +118,6 @@ class Receiver:
             prepare(self.configuration, prepared.token, prepared.request) for prepared in group
         ]
 
-    def _record(
-        self, connection: Connection, drafts: list[Draft], previous: seals.Seal
-    ) -> Recorded:
-        judged = [item for draft in drafts for item in draft.judged]
-        keys = [key for item in judged for key in item.keys]
-        known = identities.find(connection, keys) if keys else {}
-        return record(
-            connection,
-            self.store.writer,
-            self.configuration,
-            drafts,
-            known,
-            previous,
-            self.clock(),
-            self._sample,
-        )
-
 
 def _drafted(prepared: Prepared) -> Draft:
     source = prepared.source
@@ -142,6 +131,8 @@ def _drafted(prepared: Prepared) -> Draft:
 def _refusal(prepared: Prepared) -> WireResponse | None:
     if prepared.dialect is None or prepared.source is None or prepared.outcome is None:
         return None
+    if prepared.is_forbidden:
+        return WireResponse(403, b"This address is not allowed here.\n", (PLAIN,))
     return prepared.dialect.acknowledge(
         prepared.request, prepared.outcome, Result(), prepared.source.profile
     )

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, NamedTuple
-
-from sqlalchemy.engine import Connection
 
 from arifa.dialects.base import Result
 from arifa.feed import Source
 from arifa.hub.judge import Judged
 from arifa.hub.prepare import Prepared
 from arifa.identifiers import identifier
-from arifa.notification import QueryAnswer, State
+from arifa.notification import QueryAnswer, Reading, State
 from arifa.outcome import Insertion, Outcome
 from arifa.store import (
     cases,
@@ -25,6 +22,7 @@ from arifa.store import (
     sources,
 )
 from arifa.store.configuration import Configuration
+from arifa.store.database import Connection
 from arifa.store.identities import Key, Known
 from arifa.wire import WireResponse
 
@@ -74,86 +72,271 @@ class Sample:
         return self._left >= 0
 
 
-class _Rows:
-    """The rows of a group, table by table."""
+class Group:
+    """The rows of one group, table by table, and the answers that go with them."""
 
-    def __init__(self) -> None:
-        self.inbox: list[inbox.Entry] = []
-        self.bodies: list[inbox.Body] = []
-        self.notifications: list[notifications.Entry] = []
-        self.identities: list[identities.Entry] = []
-        self.cases: list[cases.Entry] = []
-        self.deliveries: list[deliveries.Entry] = []
-        self.refusals: list[refusals.Entry] = []
-        self.tally: dict[tuple[str, str], tuple[int, int, int | None]] = {}
-        self.parts: list[tuple[str, bytes]] = []
+    def __init__(
+        self,
+        connection: Connection,
+        configuration: Configuration,
+        drafts: list[Draft],
+        *,
+        writer: str,
+        previous: seals.Seal,
+        now_us: int,
+        sample: Sample,
+    ) -> None:
+        self._connection = connection
+        self._configuration = configuration
+        self._drafts = drafts
+        self._writer = writer
+        self._previous = previous
+        self._now_us = now_us
+        self._sample = sample
+        self._inbox: list[inbox.Entry] = []
+        self._bodies: list[inbox.Body] = []
+        self._notifications: list[notifications.Entry] = []
+        self._identities: list[identities.Entry] = []
+        self._cases: list[cases.Entry] = []
+        self._deliveries: list[deliveries.Entry] = []
+        self._refusals: list[refusals.Entry] = []
+        self._tally: dict[tuple[str, str], tuple[int, int, int | None]] = {}
+        self._parts: list[tuple[str, bytes]] = []
 
+    def record(self) -> Recorded:
+        """Write the group, and put each request's answer into its draft."""
+        self._judge()
+        earlier = self._earlier_answers()
+        for draft in self._drafts:
+            source = draft.prepared.source
+            if source is None:
+                continue
+            if draft.answer is not None:
+                self._refuse(draft, source)
+            else:
+                self._answer(draft, source, earlier)
+        return self._written()
 
-def record(
-    connection: Connection,
-    writer: str,
-    configuration: Configuration,
-    drafts: list[Draft],
-    known: Mapping[Key, Known],
-    previous: seals.Seal,
-    now_us: int,
-    sample: Sample,
-) -> Recorded:
-    """Write the group, and put each request's answer into its draft."""
-    rows = _Rows()
-    _judge(connection, rows, configuration, drafts, dict(known), now_us)
-    earlier = _earlier_answers(connection, drafts)
-    for draft in drafts:
-        source = draft.prepared.source
-        if source is None:
-            continue
-        if draft.answer is not None:
-            _refuse(rows, draft, source, now_us, sample)
-            continue
-        _answer(rows, draft, source, earlier, writer, previous.number + 1)
-    return _written(connection, rows, writer, previous, now_us)
+    # ------------------------------------------------------------------ judging
 
-
-# ---------------------------------------------------------------------------------- judging
-
-
-def _judge(
-    connection: Connection,
-    rows: _Rows,
-    configuration: Configuration,
-    drafts: list[Draft],
-    known: dict[Key, Known],
-    now_us: int,
-) -> None:
-    """Meet each reading with what is known, and let the next see it, in order of arrival."""
-    conflicts: list[Judged] = []
-    for draft in drafts:
-        if draft.answer is None and draft.prepared.source is not None:
-            draft.inbox_id = identifier("inb", now_us)
-            draft.body_hash = inbox.body_hash(draft.prepared.request.body)
-        for item in draft.judged:
+    def _judge(self) -> None:
+        """Meet each reading with what is known, and let the next see it, in order of arrival."""
+        judged = [item for draft in self._drafts for item in draft.judged]
+        known = self._known(judged)
+        conflicts: list[Judged] = []
+        for item in judged:
             item.meet(known)
             if item.insertion is Insertion.CONFLICT:
                 conflicts.append(item)
             elif item.insertion is Insertion.CREATED:
-                item.notification = identifier("ntf", now_us)
-                found = Known(item.notification, item.merchant, item.money_hash)
-                for key in item.keys:
-                    if key not in known:
-                        known[key] = found
-                        rows.identities.append(identities.Entry(*key, *found))
-    opened = _known_cases(connection, conflicts)
-    for draft in drafts:
-        for item in draft.judged:
-            _keep(rows, configuration, draft, item, opened, now_us)
+                self._claim(item, known)
+        opened = self._known_cases(conflicts)
+        for draft in self._drafts:
+            if draft.answer is None and draft.prepared.source is not None:
+                draft.inbox_id = identifier("inb", self._now_us)
+                draft.body_hash = inbox.body_hash(draft.prepared.request.body)
+                for item in draft.judged:
+                    self._keep(draft, draft.prepared.source, item, opened)
 
+    def _known(self, judged: list[Judged]) -> dict[Key, Known]:
+        keys = [key for item in judged for key in item.keys]
+        return identities.find(self._connection, keys) if keys else {}
 
-def _known_cases(connection: Connection, conflicts: list[Judged]) -> dict[Key, tuple[str, str]]:
-    """(merchant, case key) → the held notification of a case that is open or decided already."""
-    if not conflicts:
-        return {}
-    found = cases.find(connection, [_case_key(item) for item in conflicts])
-    return {key: (row.notification, row.notification_merchant) for key, row in found.items()}
+    def _claim(self, item: Judged, known: dict[Key, Known]) -> None:
+        item.notification = identifier("ntf", self._now_us)
+        found = Known(item.notification, item.merchant, item.money_hash)
+        for merchant, digest in item.keys:
+            if (merchant, digest) not in known:
+                known[merchant, digest] = found
+                self._identities.append(
+                    identities.Entry(
+                        merchant, digest, item.notification, item.merchant, item.money_hash
+                    )
+                )
+
+    def _known_cases(self, conflicts: list[Judged]) -> dict[Key, tuple[str, str]]:
+        """(merchant, case key) → the held notification of a case that was opened before."""
+        if not conflicts:
+            return {}
+        found = cases.find(self._connection, [_case_key(item) for item in conflicts])
+        return {key: (row.notification, row.notification_merchant) for key, row in found.items()}
+
+    def _keep(
+        self, draft: Draft, source: Source, item: Judged, opened: dict[Key, tuple[str, str]]
+    ) -> None:
+        """The rows of one reading: its notification, and its deliveries or its case."""
+        if item.insertion is Insertion.EXISTS:
+            return
+        key = _case_key(item)
+        if item.insertion is Insertion.CONFLICT:
+            if key in opened:
+                item.notification, item.merchant = opened[key]
+                return
+            item.notification = identifier("ntf", self._now_us)
+            opened[key] = (item.notification, item.merchant)
+        self._notifications.append(
+            notifications.Entry(
+                merchant=item.merchant,
+                id=item.notification,
+                source=source.id,
+                dialect=source.dialect,
+                inbox=draft.inbox_id,
+                inbox_merchant=source.merchant,
+                received_at=draft.prepared.request.received_at,
+                state=(State.ACCEPTED if item.held is None else State.HELD).value,
+                money_hash=item.money_hash,
+                reading=notifications.pack_reading(item.reading_as_held()),
+            )
+        )
+        if item.held is None:
+            self._deliveries += queued(
+                self._configuration,
+                merchant=item.merchant,
+                notification=item.notification,
+                source=source.id,
+                reading=item.reading,
+                now_us=self._now_us,
+            )
+        else:
+            self._open_case(draft, source, item, item.held)
+
+    def _open_case(self, draft: Draft, source: Source, item: Judged, held: str) -> None:
+        merchant, case_key = _case_key(item)
+        against = item.against
+        self._cases.append(
+            cases.Entry(
+                merchant=merchant,
+                id=identifier("case", self._now_us),
+                case_key=case_key,
+                kind=item.case_kind.value,
+                reason=held,
+                notification=item.notification,
+                notification_merchant=item.merchant,
+                against=None if against is None else against.notification,
+                against_merchant=None if against is None else against.notification_merchant,
+                source=source.id,
+                inbox=draft.inbox_id,
+                opened_at=self._now_us,
+            )
+        )
+
+    # ------------------------------------------------------------------ answering
+
+    def _earlier_answers(self) -> dict[str, tuple[bytes, WireResponse]]:
+        """By notification: the hash of the body it first came in, and what was answered then."""
+        wanted = [
+            (item.merchant, item.notification)
+            for draft in self._drafts
+            for item in draft.judged
+            if item.insertion is Insertion.EXISTS
+        ]
+        return inbox.find_answers(self._connection, wanted) if wanted else {}
+
+    def _answer(
+        self, draft: Draft, source: Source, earlier: dict[str, tuple[bytes, WireResponse]]
+    ) -> None:
+        outcome = _outcome(draft)
+        first = None
+        if outcome is Outcome.DUPLICATE:
+            first = earlier.get(draft.judged[0].notification)
+        is_repeat = first is not None and first[0] == draft.body_hash
+        if first is not None and is_repeat:
+            answer = first[1]
+        else:
+            answer = _acknowledged(draft, source, outcome)
+        draft.answer = answer
+        if outcome is Outcome.ACCEPTED:
+            # So that a byte-equal repeat within this very group gets the same answer.
+            for item in draft.judged:
+                earlier[item.notification] = (draft.body_hash, answer)
+        self._keep_request(draft, source, outcome, answer, is_repeat=is_repeat)
+        self._count(source, received=1, at=draft.prepared.request.received_at)
+
+    def _keep_request(
+        self,
+        draft: Draft,
+        source: Source,
+        outcome: Outcome,
+        answer: WireResponse,
+        *,
+        is_repeat: bool,
+    ) -> None:
+        request = draft.prepared.request
+        packed = inbox.pack_answer(answer)
+        self._inbox.append(
+            inbox.Entry(
+                merchant=source.merchant,
+                id=draft.inbox_id,
+                source=source.id,
+                received_at=request.received_at,
+                peer=request.peer,
+                outcome=outcome.value,
+                reason=draft.prepared.reason,
+                body_hash=draft.body_hash,
+                answer_status=answer.status,
+                answer=packed,
+                notifications=len(draft.judged),
+                writer=self._writer,
+                seal=self._previous.number + 1,
+            )
+        )
+        if not is_repeat:
+            head = inbox.pack_head(request)
+            self._bodies.append(inbox.Body(source.merchant, draft.inbox_id, head, request.body))
+        part = seals.part(draft.inbox_id, outcome.value, draft.body_hash, packed)
+        self._parts.append((draft.inbox_id, part))
+
+    def _refuse(self, draft: Draft, source: Source) -> None:
+        prepared = draft.prepared
+        if prepared.outcome is not Outcome.NOT_GENUINE:
+            return
+        self._count(source, refused=1)
+        if not self._sample.take(self._now_us):
+            return
+        body = prepared.request.body
+        self._refusals.append(
+            refusals.Entry(
+                id=identifier("ref", self._now_us),
+                merchant=source.merchant,
+                source=source.id,
+                refused_at=prepared.request.received_at,
+                peer=prepared.request.peer,
+                outcome=prepared.outcome.value,
+                reason=prepared.reason or "",
+                body_hash=inbox.body_hash(body),
+                body_bytes=len(body),
+                sample=refusals.masked_sample(body),
+            )
+        )
+
+    def _count(
+        self, source: Source, *, received: int = 0, refused: int = 0, at: int | None = None
+    ) -> None:
+        key = (source.merchant, source.id)
+        before = self._tally.get(key, (0, 0, None))
+        self._tally[key] = (before[0] + received, before[1] + refused, at or before[2])
+
+    # ------------------------------------------------------------------ writing
+
+    def _written(self) -> Recorded:
+        """Insert everything. Keys go first, sorted: where nodes collide, they collide there."""
+        connection, seal = self._connection, self._previous
+        if self._identities:
+            identities.insert(connection, self._identities)
+        if self._cases:
+            cases.insert(connection, self._cases)
+        if self._inbox:
+            inbox.insert(connection, self._inbox, self._bodies)
+            seal = seals.append(connection, self._writer, seal, self._parts, self._now_us)
+        if self._notifications:
+            notifications.insert(connection, self._notifications)
+        if self._deliveries:
+            deliveries.insert(connection, self._deliveries)
+        if self._refusals:
+            refusals.insert(connection, self._refusals)
+        if self._tally:
+            sources.count(connection, self._writer, self._tally)
+        return Recorded(seal, len(self._deliveries))
 
 
 def _case_key(item: Judged) -> tuple[str, bytes]:
@@ -161,158 +344,12 @@ def _case_key(item: Judged) -> tuple[str, bytes]:
     return merchant, cases.key(digest, item.money_hash)
 
 
-def _keep(
-    rows: _Rows,
-    configuration: Configuration,
-    draft: Draft,
-    item: Judged,
-    opened: dict[Key, tuple[str, str]],
-    now_us: int,
-) -> None:
-    """The rows of one reading: its notification, and its deliveries or its case."""
-    source = draft.prepared.source
-    if item.insertion is Insertion.EXISTS or source is None:
-        return
-    key = _case_key(item)
-    if item.insertion is Insertion.CONFLICT:
-        if key in opened:
-            item.notification, item.merchant = opened[key]
-            return
-        item.notification = identifier("ntf", now_us)
-        opened[key] = (item.notification, item.merchant)
-    state = State.ACCEPTED if item.held is None else State.HELD
-    rows.notifications.append(
-        notifications.Entry(
-            merchant=item.merchant,
-            id=item.notification,
-            source=source.id,
-            dialect=source.dialect,
-            inbox=draft.inbox_id,
-            inbox_merchant=source.merchant,
-            received_at=draft.prepared.request.received_at,
-            state=state.value,
-            money_hash=item.money_hash,
-            reading=notifications.pack_reading(item.reading_as_held()),
-        )
-    )
-    if item.held is None:
-        queue(rows.deliveries, configuration, item, source.id, now_us)
-    else:
-        rows.cases.append(_case(item, key, source, draft, item.held, now_us))
-
-
-def queue(
-    queued: list[deliveries.Entry],
-    configuration: Configuration,
-    item: Judged,
-    source: str,
-    now_us: int,
-) -> None:
-    """One delivery per endpoint that wants to hear of it."""
-    for endpoint in configuration.endpoints.get(item.merchant, ()):
-        reading = item.reading
-        if endpoint.wants(source=source, kind=reading.kind.value, status=reading.status.value):
-            queued.append(
-                deliveries.Entry(
-                    merchant=item.merchant,
-                    id=identifier("dlv", now_us),
-                    notification=item.notification,
-                    endpoint=endpoint.id,
-                    next_attempt_at=now_us,
-                    created_at=now_us,
-                )
-            )
-
-
-def _case(
-    item: Judged, key: tuple[str, bytes], source: Source, draft: Draft, held: str, now_us: int
-) -> cases.Entry:
-    against = item.against
-    return cases.Entry(
-        merchant=key[0],
-        id=identifier("case", now_us),
-        case_key=key[1],
-        kind=item.case_kind.value,
-        reason=held,
-        notification=item.notification,
-        notification_merchant=item.merchant,
-        against=None if against is None else against.notification,
-        against_merchant=None if against is None else against.notification_merchant,
-        source=source.id,
-        inbox=draft.inbox_id,
-        opened_at=now_us,
-    )
-
-
-# ---------------------------------------------------------------------------------- answering
-
-
-def _earlier_answers(
-    connection: Connection, drafts: list[Draft]
-) -> dict[str, tuple[bytes, WireResponse]]:
-    """By notification: the hash of the body it first came in, and what was answered then."""
-    wanted = [
-        (item.merchant, item.notification)
-        for draft in drafts
-        for item in draft.judged
-        if item.insertion is Insertion.EXISTS
-    ]
-    return inbox.find_answers(connection, wanted) if wanted else {}
-
-
-def _answer(
-    rows: _Rows,
-    draft: Draft,
-    source: Source,
-    earlier: dict[str, tuple[bytes, WireResponse]],
-    writer: str,
-    seal: int,
-) -> None:
-    prepared = draft.prepared
-    outcome = prepared.outcome or min(
-        (_OUTCOME[item.insertion] for item in draft.judged),
-        key=_PRECEDENCE.index,
-        default=Outcome.ACCEPTED,
-    )
-    is_repeat = False
-    answer: WireResponse | None = None
-    if outcome is Outcome.DUPLICATE:
-        first = earlier.get(draft.judged[0].notification)
-        if first is not None and first[0] == draft.body_hash:
-            is_repeat, answer = True, first[1]
-    if answer is None:
-        answer = _acknowledged(draft, source, outcome)
-    draft.answer = answer
-    if outcome is Outcome.ACCEPTED:
-        # So that a byte-equal repeat within this very group gets the same answer.
-        for item in draft.judged:
-            earlier[item.notification] = (draft.body_hash, answer)
-    request = prepared.request
-    packed = inbox.pack_answer(answer)
-    rows.inbox.append(
-        inbox.Entry(
-            merchant=source.merchant,
-            id=draft.inbox_id,
-            source=source.id,
-            received_at=request.received_at,
-            peer=request.peer,
-            outcome=outcome.value,
-            reason=prepared.reason,
-            body_hash=draft.body_hash,
-            answer_status=answer.status,
-            answer=packed,
-            notifications=len(draft.judged),
-            writer=writer,
-            seal=seal,
-        )
-    )
-    if not is_repeat:
-        head = inbox.pack_head(request)
-        rows.bodies.append(inbox.Body(source.merchant, draft.inbox_id, head, request.body))
-    rows.parts.append(
-        (draft.inbox_id, seals.part(draft.inbox_id, outcome.value, draft.body_hash, packed))
-    )
-    _tally(rows, source, received=1, at=request.received_at)
+def _outcome(draft: Draft) -> Outcome:
+    """The outcome that comes first in precedence among those of the request's readings."""
+    if draft.prepared.outcome is not None:
+        return draft.prepared.outcome
+    found = [_OUTCOME[item.insertion] for item in draft.judged]
+    return min(found, key=_PRECEDENCE.index, default=Outcome.ACCEPTED)
 
 
 def _acknowledged(draft: Draft, source: Source, outcome: Outcome) -> WireResponse:
@@ -329,58 +366,25 @@ def _acknowledged(draft: Draft, source: Source, outcome: Outcome) -> WireRespons
     )
 
 
-def _refuse(rows: _Rows, draft: Draft, source: Source, now_us: int, sample: Sample) -> None:
-    prepared = draft.prepared
-    if prepared.outcome is not Outcome.NOT_GENUINE:
-        return
-    _tally(rows, source, refused=1)
-    if sample.take(now_us):
-        body = prepared.request.body
-        rows.refusals.append(
-            refusals.Entry(
-                id=identifier("ref", now_us),
-                merchant=source.merchant,
-                source=source.id,
-                refused_at=prepared.request.received_at,
-                peer=prepared.request.peer,
-                outcome=prepared.outcome.value,
-                reason=prepared.reason or "",
-                body_hash=inbox.body_hash(body),
-                body_bytes=len(body),
-                sample=refusals.masked_sample(body),
-            )
+def queued(
+    configuration: Configuration,
+    *,
+    merchant: str,
+    notification: str,
+    source: str,
+    reading: Reading,
+    now_us: int,
+) -> list[deliveries.Entry]:
+    """One delivery for each of the merchant's endpoints that wants to hear of this reading."""
+    return [
+        deliveries.Entry(
+            merchant=merchant,
+            id=identifier("dlv", now_us),
+            notification=notification,
+            endpoint=endpoint.id,
+            next_attempt_at=now_us,
+            created_at=now_us,
         )
-
-
-def _tally(
-    rows: _Rows, source: Source, *, received: int = 0, refused: int = 0, at: int | None = None
-) -> None:
-    key = (source.merchant, source.id)
-    before = rows.tally.get(key, (0, 0, None))
-    rows.tally[key] = (before[0] + received, before[1] + refused, at or before[2])
-
-
-# ---------------------------------------------------------------------------------- writing
-
-
-def _written(
-    connection: Connection, rows: _Rows, writer: str, previous: seals.Seal, now_us: int
-) -> Recorded:
-    """Insert everything. Keys go first, in sorted order: where nodes collide, they collide there."""
-    seal = previous
-    if rows.identities:
-        identities.insert(connection, rows.identities)
-    if rows.cases:
-        cases.insert(connection, rows.cases)
-    if rows.inbox:
-        inbox.insert(connection, rows.inbox, rows.bodies)
-        seal = seals.append(connection, writer, previous, rows.parts, now_us)
-    if rows.notifications:
-        notifications.insert(connection, rows.notifications)
-    if rows.deliveries:
-        deliveries.insert(connection, rows.deliveries)
-    if rows.refusals:
-        refusals.insert(connection, rows.refusals)
-    if rows.tally:
-        sources.count(connection, writer, rows.tally)
-    return Recorded(seal, len(rows.deliveries))
+        for endpoint in configuration.endpoints.get(merchant, ())
+        if endpoint.wants(source=source, kind=reading.kind.value, status=reading.status.value)
+    ]

@@ -8,9 +8,10 @@ Every error of a driver becomes one of `errors.StoreError`.
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Any, Final
@@ -81,6 +82,7 @@ class Database:
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self._turnstile = _Turnstile() if self.is_sqlite else None
         self.broken: StoreBroken | None = None
+        self._commits: set[int] = set()
         if self.is_sqlite:
             self._writer = _sqlite_engine(url, reading=False)
             self._reader = _sqlite_engine(url, reading=True)
@@ -142,6 +144,27 @@ class Database:
                 ) from error
             _roll_back(transaction)
             raise
+
+    def _commit_within_reach(self, connection: Connection, transaction: sa.RootTransaction) -> None:
+        driver: Any = connection.connection.driver_connection
+        descriptor = os.dup(driver.fileno())
+        self._commits.add(descriptor)
+        try:
+            self._commit(transaction)
+        finally:
+            self._commits.discard(descriptor)
+            os.close(descriptor)
+
+    def abandon(self) -> None:
+        """Drop the connections whose commit for the intake has not come back from PostgreSQL.
+
+        A commit is never cancelled: a cancel during the wait for a standby makes PostgreSQL report
+        success for what is not replicated (reliability.md, M8). Without its connection the commit's
+        fate is unknown, which is what the waiting thread then says.
+        """
+        for descriptor in list(self._commits):
+            with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
+                connection.shutdown(socket.SHUT_RDWR)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:

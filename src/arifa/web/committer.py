@@ -1,0 +1,141 @@
+"""Requests that wait at the same moment share one transaction and one disk sync.
+
+No timer: a group is what has gathered while the last commit ran. The event loop proves and reads;
+one thread commits; the loop is woken once a group. A client that gives up, or our deadline, ends
+the waiting, never the write.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from arifa.clock import monotonic
+from arifa.errors import StoreBroken
+from arifa.hub.prepare import Prepared
+from arifa.hub.receive import Receiver, unavailable
+from arifa.observe import log
+from arifa.wire import WireResponse
+
+GROUP_MAX: Final = 256
+WAITING_MAX: Final = 4096
+ANSWER_SECONDS: Final = 5.0
+_SWEEP_SECONDS: Final = 0.25
+
+
+class Waiting:
+    """One request that waits for its answer."""
+
+    __slots__ = ("future", "prepared", "since")
+
+    def __init__(self, prepared: Prepared, future: asyncio.Future[WireResponse | None]) -> None:
+        self.prepared = prepared
+        self.future = future
+        self.since = monotonic()
+
+
+class Committer:
+    """Commits groups in a thread of its own. `submit` belongs to the event loop.
+
+    Attributes:
+        on_broken: called in the loop when the disk or the database failed: stop serving.
+        answered: called in the loop with every answered request, for the figures.
+    """
+
+    def __init__(
+        self,
+        receiver: Receiver,
+        loop: asyncio.AbstractEventLoop,
+        on_broken: Callable[[str], None],
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        self._receiver = receiver
+        self._loop = loop
+        self._on_broken = on_broken
+        self._answer_seconds = answer_seconds
+        self._condition = threading.Condition()
+        self._waiting: list[Waiting] = []
+        self._in_commit: list[Waiting] = []
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="arifa-commit", daemon=True)
+        self._sweep: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._thread.start()
+        self._sweep = self._loop.call_later(_SWEEP_SECONDS, self._look_for_late)
+
+    def submit(self, prepared: Prepared) -> asyncio.Future[WireResponse | None]:
+        """Queue a request: its answer, or None where no source has its path."""
+        future: asyncio.Future[WireResponse | None] = self._loop.create_future()
+        if self._stopping or len(self._waiting) >= WAITING_MAX:
+            future.set_result(unavailable(prepared))
+            return future
+        with self._condition:
+            self._waiting.append(Waiting(prepared, future))
+            if len(self._waiting) == 1:
+                self._condition.notify()
+        return future
+
+    async def stop(self) -> None:
+        """Commit what waits, and end the thread."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+        if self._sweep is not None:
+            self._sweep.cancel()
+        await asyncio.to_thread(self._thread.join, self._answer_seconds)
+
+    # ------------------------------------------------------------------ in the thread
+
+    def _run(self) -> None:
+        while True:
+            with self._condition:
+                while not self._waiting and not self._stopping:
+                    self._condition.wait()
+                if not self._waiting:
+                    return
+                group = self._waiting[:GROUP_MAX]
+                del self._waiting[:GROUP_MAX]
+                self._in_commit = group
+            self._commit(group)
+
+    def _commit(self, group: list[Waiting]) -> None:
+        prepared = [waiting.prepared for waiting in group]
+        try:
+            answers = self._receiver.receive(prepared)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, every client gets an answer
+            log.error("receive.failed", error=type(error).__name__, exc_info=True)
+            answers = [unavailable(waiting.prepared) for waiting in group]
+        broken = self._receiver.store.database.broken
+        self._loop.call_soon_threadsafe(self._answer, group, answers, broken)
+
+    # ------------------------------------------------------------------ in the loop
+
+    def _answer(
+        self,
+        group: list[Waiting],
+        answers: list[WireResponse | None],
+        broken: StoreBroken | None,
+    ) -> None:
+        for waiting, answer in zip(group, answers, strict=True):
+            if not waiting.future.done():
+                waiting.future.set_result(answer)
+        if broken is not None:
+            self._on_broken(str(broken))
+
+    def _look_for_late(self) -> None:
+        """Answer UNAVAILABLE to whoever has waited too long; what is being written goes on."""
+        late = monotonic() - self._answer_seconds
+        with self._condition:
+            candidates = [*self._in_commit, *self._waiting]
+        is_late = False
+        for waiting in candidates:
+            if waiting.since < late and not waiting.future.done():
+                waiting.future.set_result(unavailable(waiting.prepared))
+                is_late = True
+        if is_late:
+            self._receiver.store.database.abandon()
+        self._sweep = self._loop.call_later(_SWEEP_SECONDS, self._look_for_late)

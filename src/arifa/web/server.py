@@ -1,0 +1,282 @@
+"""`arifa serve`: the public port, the admin port, the committer and the worker, in one loop.
+
+SIGTERM or SIGINT drains: no new connection, every request that came gets its answer, attempts in
+flight end, and the process exits 0. A failed disk stops the process with 1 and a sentence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from arifa.clock import now_us
+from arifa.delivery.worker import Worker
+from arifa.errors import ArifaError, Refused, StoreError
+from arifa.hub.receive import Receiver
+from arifa.observe import Figures, log, set_up_logging
+from arifa.store import references
+from arifa.store.database import ServingLock, Urgency, sqlite_path
+from arifa.store.opened import Store, check_sealed, open_store
+from arifa.web.admin import Admin
+from arifa.web.app import App
+from arifa.web.committer import Committer
+from arifa.web.intake import Intake
+from arifa.web.listening import listener, url_of
+from arifa.web.protocol import Limits, limited_protocol
+from arifa.web.proxies import Proxies
+
+SERVING_FILE: Final = "serving.json"
+KEEP_ALIVE_SECONDS: Final = 75
+DRAIN_SECONDS: Final = 10
+FOLLOW_SECONDS: Final = 5.0
+SWITCH_INTERVAL_SECONDS: Final = 0.0005
+"""How long a thread may hold the interpreter: the committer and the loop take turns, and with the
+default of 5 ms a commit that is done would wait that long to go on (measured)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """What `arifa serve` was told."""
+
+    store_folder: Path
+    database_url: str | None = None
+    key: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8080
+    admin_port: int = 8081
+    allow_private: bool = False
+    workers: int = 1
+    trusted_proxies: tuple[str, ...] = ()
+
+
+def serve(
+    *,
+    store_folder: Path,
+    database_url: str | None = None,
+    key: str | None = None,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    admin_port: int = 8081,
+    allow_private: bool = False,
+    workers: int = 1,
+    trusted_proxies: tuple[str, ...] = (),
+) -> int:
+    """Serve until told to stop; gives the exit code.
+
+    Raises:
+        ArifaError: it cannot begin; the sentence says why and what to do.
+    """
+    told = Serving(
+        store_folder=store_folder,
+        database_url=database_url,
+        key=key,
+        host=host,
+        port=port,
+        admin_port=admin_port,
+        allow_private=allow_private,
+        workers=workers,
+        trusted_proxies=trusted_proxies,
+    )
+    set_up_logging(is_json=not sys.stderr.isatty())
+    Proxies(trusted_proxies)
+    if workers < 1:
+        raise Refused("--workers is at least 1")
+    store = open_store(store_folder, database_url, key)
+    try:
+        if workers > 1:
+            from arifa.web.several import serve_several
+
+            if store.database.is_sqlite:
+                raise Refused(
+                    "SQLite is served by one process; for --workers give --database postgresql://…"
+                )
+            store.close()
+            return serve_several(told)
+        with (
+            _serving_lock(store),
+            listener(host, port) as public,
+            listener(host, admin_port) as admin,
+        ):
+            return run(told, store, public, admin)
+    finally:
+        store.close()
+
+
+def run(
+    told: Serving,
+    store: Store,
+    public: socket.socket,
+    admin: socket.socket,
+    *,
+    is_announced: bool = True,
+) -> int:
+    """Serve on these listening sockets until told to stop; gives the exit code."""
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    check_sealed(store)
+    with asyncio.Runner(loop_factory=_loop) as runner:
+        hub = _Hub(told, store, public, admin)
+        return runner.run(hub.run(is_announced=is_announced))
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+@contextlib.contextmanager
+def _serving_lock(store: Store) -> Iterator[None]:
+    """On SQLite, one serving process a file."""
+    if not store.database.is_sqlite:
+        yield
+        return
+    lock = ServingLock(sqlite_path(store.database.url))
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves the signals to us: there are two of them in one loop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class _Hub:
+    """One serving process."""
+
+    def __init__(
+        self, told: Serving, store: Store, public: socket.socket, admin: socket.socket
+    ) -> None:
+        self._told = told
+        self._store = store
+        self._public = public
+        self._admin = admin
+        self._stopping = asyncio.Event()
+        self._failure: str | None = None
+
+    async def run(self, *, is_announced: bool) -> int:
+        """Serve until told to stop, or until the disk fails."""
+        loop = asyncio.get_running_loop()
+        figures = Figures()
+        receiver = Receiver(self._store)
+        committer = Committer(receiver, loop, self._fail)
+        worker = Worker(self._store, allow_private=self._told.allow_private)
+        receiver.delivered_to = worker.wake
+        limits = Limits(exempt=(*Limits().exempt, *self._told.trusted_proxies))
+        intake = Intake(receiver, committer, Proxies(self._told.trusted_proxies), figures)
+        server = _Server(_config(App(intake), limited_protocol(limits)))
+        admin = _Server(
+            _config(Admin(self._store, figures, self._stopping.is_set), limited_protocol(Limits()))
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        committer.start()
+        tasks = [
+            loop.create_task(server.serve(sockets=[self._public])),
+            loop.create_task(admin.serve(sockets=[self._admin])),
+            loop.create_task(worker.run()),
+            loop.create_task(self._follow()),
+        ]
+        if is_announced:
+            self._announce()
+        try:
+            await self._until_told(tasks)
+        finally:
+            server.should_exit = True
+            await _ended(tasks[0])
+            await committer.stop()
+            await worker.stop()
+            admin.should_exit = True
+            for task in tasks[3:]:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            receiver.close()
+            (self._store.folder / SERVING_FILE).unlink(missing_ok=True)
+        if self._failure is not None:
+            sys.stderr.write(f"arifa: {self._failure}\n")
+            return 1
+        return 0
+
+    async def _until_told(self, tasks: list[asyncio.Task[None]]) -> None:
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        for task in done:
+            if task is stopping or task.cancelled():
+                continue
+            error = task.exception()
+            self._failure = (
+                str(error)
+                if isinstance(error, ArifaError)
+                else f"a part of the hub ended by itself ({type(error).__name__}: {error})"
+            )
+
+    def _fail(self, sentence: str) -> None:
+        if self._failure is None:
+            self._failure = sentence
+            log.critical("store.broken", detail=sentence)
+        self._stopping.set()
+
+    async def _follow(self) -> None:
+        """Keep the index of references up, behind the commits."""
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            try:
+                behind = 1
+                while behind:
+                    behind = await asyncio.to_thread(self._follow_once)
+            except StoreError as error:
+                log.warning("references.behind", detail=str(error))
+
+    def _follow_once(self) -> int:
+        with self._store.database.write(Urgency.BACKGROUND) as connection:
+            return references.follow(connection, now_us())
+
+    def _announce(self) -> None:
+        public, admin = url_of(self._public), url_of(self._admin)
+        path = self._store.folder / SERVING_FILE
+        fresh = path.with_name(f"{SERVING_FILE}.{os.getpid()}")
+        fresh.write_text(json.dumps({"pid": os.getpid(), "url": public, "admin_url": admin}))
+        fresh.replace(path)
+        sys.stdout.write(f"listening on {public}\nadmin on {admin}\n")
+        sys.stdout.flush()
+
+
+def _config(app: object, protocol: type[asyncio.Protocol]) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]  # an ASGI application of ours
+        http=protocol,
+        loop="none",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    with contextlib.suppress(Exception, asyncio.CancelledError):
+        await task
