@@ -418,6 +418,10 @@ class Dialect(ABC):
         """A request with this JSON body and the dialect's headers."""
         return WireRequest(body=encode(document), headers=self.headers)
 
+    def sample(self, case: Case) -> WireRequest:
+        """The request of a case, without a proof: its body, byte for byte."""
+        return WireRequest(body=case.body, headers=self.headers)
+
 
 _COMPENSATING: Final[tuple[Proof, ...]] = (Basic(is_optional=True), AddressList(is_optional=True))
 _FLAGS: Final = {
@@ -444,9 +448,9 @@ def json_response(status: int, document: JsonObject) -> WireResponse:
 
 def _judged(reading: Reading, covers: frozenset[str]) -> Reading:
     """The reading with its unproven fields named, and held where it may not count yet."""
-    unproven: tuple[str, ...] = ()
+    uncovered: tuple[str, ...] = ()
     if covers is not EVERYTHING and "*" not in covers:
-        unproven = tuple(
+        uncovered = tuple(
             name
             for name in READING_FIELDS
             if name not in covers and getattr(reading, name) not in _ABSENT
@@ -457,8 +461,10 @@ def _judged(reading: Reading, covers: frozenset[str]) -> Reading:
             held = "the amount or its currency cannot be read for certain"
         elif reading.kind is Kind.UNKNOWN:
             held = "the bank's word for what happened is not known"
-        elif reading.kind in BACKWARDS and "kind" in unproven:
+        elif reading.kind in BACKWARDS and "kind" in uncovered:
             held = f"no proof covers that this is a {reading.kind.value}"
-    if not unproven and held is None:
+    # What the hub before could not prove stays so, although its own signature covers everything.
+    unproven = uncovered or reading.unproven
+    if unproven == reading.unproven and held == reading.held:
         return reading
     return structs.replace(reading, unproven=unproven, held=held)
