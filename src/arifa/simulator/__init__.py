@@ -1,0 +1,1 @@
+"""Banks and merchants, well and ill behaved, over real HTTP: for trying out, showing and testing."""
