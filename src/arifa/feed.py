@@ -57,15 +57,17 @@ class Endpoint:
     credentials: Credentials
     statuses: frozenset[str] = frozenset()
     kinds: frozenset[str] = frozenset()
+    directions: frozenset[str] = frozenset()
     sources: frozenset[str] = frozenset()
     active: bool = True
     show_phone: bool = False
 
-    def wants(self, *, source: str, kind: str, status: str) -> bool:
-        """Whether a notification of this source (id), kind and status goes here."""
+    def wants(self, *, source: str, kind: str, direction: str, status: str) -> bool:
+        """Whether a notification of this source (id), kind, direction and status goes here."""
         return (
             self.active
             and (not self.statuses or status in self.statuses)
             and (not self.kinds or kind in self.kinds)
+            and (not self.directions or direction in self.directions)
             and (not self.sources or source in self.sources)
         )

@@ -36,17 +36,26 @@ SAMPLES_A_SECOND: Final = 5
 
 
 class Draft:
-    """One request on its way to rows. `answer` is None until there is one."""
+    """One request on its way to rows. `answer` is None until there is one.
 
-    __slots__ = ("answer", "body_hash", "inbox_id", "judged", "prepared")
+    `stored_as` is the inbox row of a request that was stored and answered when it came, and is
+    read again: only what it says now is recorded.
+    """
+
+    __slots__ = ("answer", "body_hash", "inbox_id", "is_stored", "judged", "prepared")
 
     def __init__(
-        self, prepared: Prepared, judged: list[Judged], answer: WireResponse | None
+        self,
+        prepared: Prepared,
+        judged: list[Judged],
+        answer: WireResponse | None,
+        stored_as: str | None = None,
     ) -> None:
         self.prepared = prepared
         self.judged = judged
         self.answer = answer
-        self.inbox_id = ""
+        self.is_stored = stored_as is not None
+        self.inbox_id = stored_as or ""
         self.body_hash = b""
 
 
@@ -109,7 +118,7 @@ class Group:
         earlier = self._earlier_answers()
         for draft in self._drafts:
             source = draft.prepared.source
-            if source is None:
+            if source is None or draft.is_stored:
                 continue
             if draft.answer is not None:
                 self._refuse(draft, source)
@@ -133,8 +142,9 @@ class Group:
         opened = self._known_cases(conflicts)
         for draft in self._drafts:
             if draft.answer is None and draft.prepared.source is not None:
-                draft.inbox_id = identifier("inb", self._now_us)
-                draft.body_hash = inbox.body_hash(draft.prepared.request.body)
+                if not draft.is_stored:
+                    draft.inbox_id = identifier("inb", self._now_us)
+                    draft.body_hash = inbox.body_hash(draft.prepared.request.body)
                 for item in draft.judged:
                     self._keep(draft, draft.prepared.source, item, opened)
 
@@ -302,6 +312,7 @@ class Group:
                 refused_at=prepared.request.received_at,
                 peer=prepared.request.peer,
                 outcome=prepared.outcome.value,
+                answer_status=0 if draft.answer is None else draft.answer.status,
                 reason=prepared.reason or "",
                 body_hash=inbox.body_hash(body),
                 body_bytes=len(body),
@@ -386,5 +397,10 @@ def queued(
             created_at=now_us,
         )
         for endpoint in configuration.endpoints.get(merchant, ())
-        if endpoint.wants(source=source, kind=reading.kind.value, status=reading.status.value)
+        if endpoint.wants(
+            source=source,
+            kind=reading.kind.value,
+            direction=reading.direction.value,
+            status=reading.status.value,
+        )
     ]

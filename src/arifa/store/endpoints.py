@@ -20,6 +20,7 @@ ACTIVE, PAUSED, DISABLED, REMOVED = "active", "paused", "disabled", "removed"
 class _Filter(msgspec.Struct, frozen=True, omit_defaults=True):
     statuses: list[str] = []
     kinds: list[str] = []
+    directions: list[str] = []
     sources: list[str] = []
     show_phone: bool = False
 
@@ -46,6 +47,7 @@ def add(connection: Connection, vault: Vault, endpoint: Endpoint, now_us: int) -
     wanted = _Filter(
         statuses=sorted(endpoint.statuses),
         kinds=sorted(endpoint.kinds),
+        directions=sorted(endpoint.directions),
         sources=sorted(endpoint.sources),
         show_phone=endpoint.show_phone,
     )
@@ -126,6 +128,7 @@ def _built(vault: Vault, row: Row[Any]) -> Endpoint:
         credentials=credentials.opened(vault, row.credentials, _place(row.merchant, row.id)),
         statuses=frozenset(wanted.statuses),
         kinds=frozenset(wanted.kinds),
+        directions=frozenset(wanted.directions),
         sources=frozenset(wanted.sources),
         active=row.state == ACTIVE,
         show_phone=wanted.show_phone,

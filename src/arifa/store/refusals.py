@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from arifa.errors import NotFound
 from arifa.store.schema import refusals
 
 RING_MAX: Final = 1000
@@ -25,6 +26,7 @@ class Entry(NamedTuple):
     refused_at: int
     peer: str | None
     outcome: str
+    answer_status: int
     reason: str
     body_hash: bytes
     body_bytes: int
@@ -50,9 +52,32 @@ def insert(connection: Connection, entries: list[Entry]) -> None:
     connection.execute(sa.delete(refusals).where(refusals.c.id <= oldest))
 
 
-def listed(connection: Connection, *, source: str | None = None, limit: int = 50) -> list[Row[Any]]:
+def listed(
+    connection: Connection,
+    *,
+    source: str | None = None,
+    since: int | None = None,
+    limit: int = 50,
+) -> list[Row[Any]]:
     """The newest first; `source` is an id."""
     query = sa.select(refusals)
     if source is not None:
         query = query.where(refusals.c.source == source)
+    if since is not None:
+        query = query.where(refusals.c.refused_at >= since)
     return list(connection.execute(query.order_by(refusals.c.id.desc()).limit(limit)))
+
+
+def get(connection: Connection, identity: str) -> Row[Any]:
+    """One sample.
+
+    Raises:
+        NotFound: there is none, or it has left the ring.
+    """
+    row = connection.execute(sa.select(refusals).where(refusals.c.id == identity)).first()
+    if row is None:
+        raise NotFound(
+            f"there is no refused request {identity!r}, or no longer: see arifa inbox list "
+            f"--outcome NOT_GENUINE"
+        )
+    return row

@@ -96,6 +96,7 @@ refusals: Final = Table(
     _number("refused_at"),
     _text("peer", null=True),
     _text("outcome"),
+    _number("answer_status"),
     _text("reason"),
     _bytes("body_hash"),
     _number("body_bytes"),

@@ -68,6 +68,7 @@ def upgrade() -> None:
         sa.Column("refused_at", sa.BigInteger, nullable=False),
         sa.Column("peer", WORDS),
         sa.Column("outcome", WORDS, nullable=False),
+        sa.Column("answer_status", sa.BigInteger, nullable=False),
         sa.Column("reason", WORDS, nullable=False),
         sa.Column("body_hash", sa.LargeBinary, nullable=False),
         sa.Column("body_bytes", sa.BigInteger, nullable=False),
