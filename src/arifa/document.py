@@ -131,22 +131,30 @@ def encode(value: JsonValue) -> bytes:
         Unreadable: a text that has no UTF-8 form (a lone surrogate).
     """
     try:
-        return _written(value).encode("utf-8")
+        text = _written(value) if _holds_number(value) else _ENCODER.encode(value)
+        return text.encode("utf-8")
     except UnicodeEncodeError:
         raise Unreadable("a text holds half a character (a lone surrogate)") from None
+
+
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
+
+
+def _holds_number(value: JsonValue) -> bool:
+    """Whether the plain encoder, which would quote a `Number`, cannot write this."""
+    if isinstance(value, dict):
+        return any(map(_holds_number, value.values()))
+    if isinstance(value, list):
+        return any(map(_holds_number, value))
+    return isinstance(value, Number)
 
 
 def _written(value: JsonValue) -> str:
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, dict):
-        return "{" + ",".join(f"{_quoted(k)}:{_written(v)}" for k, v in value.items()) + "}"
+        members = [f"{_ENCODER.encode(key)}:{_written(item)}" for key, item in value.items()]
+        return "{" + ",".join(members) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(_written(item) for item in value) + "]"
-    if isinstance(value, str):
-        return _quoted(value)
-    return "null" if value is None else ("true" if value else "false")
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
+        return "[" + ",".join(map(_written, value)) + "]"
+    return _ENCODER.encode(value)

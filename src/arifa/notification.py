@@ -52,7 +52,7 @@ class State(StrEnum):
     HELD = "held"
 
 
-class Payer(msgspec.Struct, frozen=True):
+class Payer(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who paid, as far as the bank says."""
 
     name: str | None = None
@@ -60,7 +60,7 @@ class Payer(msgspec.Struct, frozen=True):
     reference: str | None = None
 
 
-class Reading(msgspec.Struct, frozen=True, kw_only=True):
+class Reading(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One message in canonical words, before it has a merchant or an id.
 
     Attributes:

@@ -43,8 +43,8 @@ class WireRequest:
     target: str = "/"
     peer: str | None = None
     received_at: int = 0
-    _decoded: list[JsonObject] = field(
-        default_factory=list, init=False, repr=False, compare=False, hash=False
+    _decoded: JsonObject | None = field(
+        default=None, init=False, repr=False, compare=False, hash=False
     )
 
     def __repr__(self) -> str:
@@ -57,9 +57,10 @@ class WireRequest:
         Raises:
             Unreadable: as `document.decode_object`.
         """
-        if not self._decoded:
-            self._decoded.append(decode_object(self.body))
-        return self._decoded[0]
+        if self._decoded is None:
+            object.__setattr__(self, "_decoded", decode_object(self.body))
+        assert self._decoded is not None
+        return self._decoded
 
     def values(self, name: bytes) -> list[bytes]:
         """Every value of the header `name` (lower case)."""

@@ -13,6 +13,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from operator import attrgetter
 from typing import ClassVar, Final, final
 
 from msgspec import structs
@@ -50,7 +52,7 @@ MUST_SURVIVE: Final = (
 """What a rendered message must read back as, if the dialect carries it at all: it means money."""
 
 _SEAL: Final = object()
-_ABSENT: Final = (None, (), Payer())
+_ABSENT: Final = ((), Payer())
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +165,11 @@ class Dialect(ABC):
     cases: ClassVar[Mapping[str, Case]] = {}
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = (JSON,)
 
+    _has_optional: ClassVar[bool] = False
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        cls._has_optional = any(proof.is_optional for proof in getattr(cls, "proofs", ()))
         if not getattr(cls, "proofs", ()):
             raise TypeError(
                 f"the dialect {cls.__name__} declares no proof; say Unproven(reason) if it has none"
@@ -197,6 +202,8 @@ class Dialect(ABC):
     @final
     def controls(self, credentials: Credentials) -> Iterable[Proof]:
         """The proofs to run: the dialect's, then the source's own Basic and address list."""
+        if not self._has_optional and credentials.username is None and not credentials.addresses:
+            return self.proofs
         declared = [proof for proof in self.proofs if proof.applies(credentials)]
         kinds = {type(proof) for proof in declared}
         extra = (proof for proof in _COMPENSATING if type(proof) not in kinds)
@@ -268,6 +275,33 @@ class Dialect(ABC):
             NotGenuine, Unreadable: as `verify` and `parse`.
         """
         return self.parse(self.verify(request, credentials, profile, now_us), profile)
+
+    @final
+    def reread(
+        self, request: WireRequest, credentials: Credentials, profile: Profile, now_us: int
+    ) -> list[Reading] | Query:
+        """Read without proving: a request that the store kept after it was proven, or one at hand.
+
+        Its proof cannot be run again: secret headers are masked in the store, keys are rotated and
+        signatures grow old. What every request of the dialect proves counts as proven; what only
+        some sources ask for does not. An envelope is opened by its keys.
+
+        Raises:
+            Unreadable: it is not a message of this bank, or its envelope cannot be opened.
+        """
+        content, covers = request.body, NOTHING
+        for proof in self.proofs:
+            if not proof.is_envelope:
+                covers |= NOTHING if proof.is_optional else proof.covers
+            elif proof.applies(credentials):
+                try:
+                    content = proof.verify(request, credentials, profile.options, now_us) or content
+                except NotGenuine as error:
+                    if not proof.is_optional:
+                        raise Unreadable(f"the envelope cannot be opened: {error}") from error
+                else:
+                    covers |= proof.covers
+        return self.parse(Verified(request, content, covers, _SEAL), profile)
 
     @final
     def render(
@@ -446,14 +480,22 @@ def json_response(status: int, document: JsonObject) -> WireResponse:
     return WireResponse(status, encode(document), (JSON,))
 
 
+@cache
+def _outside(covers: frozenset[str]) -> tuple[tuple[str, ...], attrgetter[tuple[object, ...]]]:
+    """The fields that these proofs do not cover, and how to take them all from a reading."""
+    names = tuple(name for name in READING_FIELDS if name not in covers)
+    return names, attrgetter(*names)
+
+
 def _judged(reading: Reading, covers: frozenset[str]) -> Reading:
     """The reading with its unproven fields named, and held where it may not count yet."""
     uncovered: tuple[str, ...] = ()
-    if covers is not EVERYTHING and "*" not in covers:
+    if "*" not in covers:
+        names, values = _outside(covers)
         uncovered = tuple(
             name
-            for name in READING_FIELDS
-            if name not in covers and getattr(reading, name) not in _ABSENT
+            for name, value in zip(names, values(reading), strict=True)
+            if value is not None and value not in _ABSENT
         )
     held = reading.held
     if held is None:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from arifa.identifiers import identifier
+from arifa.store import bulk
 from arifa.store.schema import audit, meta
 
 _NAME = "configuration"
@@ -17,7 +18,8 @@ _NAME = "configuration"
 
 def number(connection: Connection) -> int:
     """How often the configuration has changed."""
-    return int(connection.execute(_NUMBER).scalar() or 0)
+    row = bulk.execute(connection, "SELECT value FROM meta WHERE name = ?", (_NAME,)).fetchone()
+    return 0 if row is None else int(row[0])
 
 
 def count(
@@ -64,7 +66,6 @@ def record(
     )
 
 
-_NUMBER = sa.select(meta.c.value).where(meta.c.name == _NAME)
 _COUNT = (
     sa.update(meta)
     .where(meta.c.name == _NAME)

@@ -19,7 +19,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from arifa.errors import (
     DataRefused,
@@ -32,6 +32,8 @@ from arifa.errors import (
 )
 
 APPLICATION_ID: Final = 0x41524946  # "ARIF", in the header of the SQLite file
+__all__ = ["Connection", "Database", "ServingLock", "Urgency", "database_url", "sqlite_path"]
+
 BUSY_SECONDS: Final = 5.0
 CACHE_KIB: Final = 65_536
 POOL_SIZE: Final = 8
@@ -39,6 +41,7 @@ WAL_RESET_FIXED: Final = (3, 51, 3)
 """SQLite before this may corrupt a WAL that two connections reset at once (reliability.md 0.6)."""
 
 _BROKEN: Final = ("disk I/O error", "malformed", "disk is full", "not a database", "corrupt")
+_BROKEN_STATES: Final = ("53100", "58030", "XX001", "XX002")
 _BUSY: Final = ("locked", "busy")
 
 
@@ -83,6 +86,7 @@ class Database:
         self._turnstile = _Turnstile() if self.is_sqlite else None
         self.broken: StoreBroken | None = None
         self._commits: set[int] = set()
+        self._driver_errors = _driver_errors(sqlite=self.is_sqlite)
         if self.is_sqlite:
             self._writer = _sqlite_engine(url, reading=False)
             self._reader = _sqlite_engine(url, reading=True)
@@ -137,7 +141,7 @@ class Database:
         try:
             transaction.commit()
         except DBAPIError as error:
-            translated = _translate(error)
+            translated = _translate(error.orig or error)
             if isinstance(translated, Unavailable) and not self.is_sqlite:
                 raise UnknownCommit(
                     "the connection to PostgreSQL went away during a commit, whose fate is not known"
@@ -171,14 +175,17 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            translated = _translate(error)
-            if isinstance(translated, StoreBroken):
-                self.broken = translated
-            raise translated from error
+            raise self._noted(_translate(error.orig or error)) from error
         except SQLAlchemyError as error:
             raise Unavailable(
                 f"the database cannot be used now ({type(error).__name__})"
             ) from error
+
+    def _noted(self, error: StoreError) -> StoreError:
+        """The error, remembered where it means that nothing more may be taken."""
+        if isinstance(error, StoreBroken):
+            self.broken = error
+        return error
 
     def engine_for_migration(self) -> Engine:
         """The engine, for Alembic."""
@@ -190,6 +197,15 @@ class Database:
         self._reader.dispose()
 
 
+def _driver_errors(*, sqlite: bool) -> tuple[type[Exception], ...]:
+    """The root of the driver's own errors: hot statements go past SQLAlchemy."""
+    if sqlite:
+        return (_sqlite_module().Error, UnicodeEncodeError, OverflowError)
+    import psycopg
+
+    return (psycopg.Error, UnicodeEncodeError)
+
+
 def _roll_back(transaction: sa.RootTransaction) -> None:
     # The first error is the one to tell; a broken connection cannot be rolled back anyway.
     try:
@@ -198,25 +214,24 @@ def _roll_back(transaction: sa.RootTransaction) -> None:
         transaction.connection.invalidate()
 
 
-def _translate(error: DBAPIError) -> StoreError:
-    said = str(error.orig).splitlines()[0] if str(error.orig) else type(error.orig).__name__
-    if any(word in said for word in _BROKEN) or _sqlstate(error) in ("53100", "XX001", "XX002"):
+def _translate(error: BaseException) -> StoreError:
+    """What an error of a driver means for us."""
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    state = str(getattr(error, "sqlstate", "") or "")
+    if any(word in said for word in _BROKEN) or state in _BROKEN_STATES:
         return StoreBroken(f"the disk or the database file failed: {said}. {_remedy(said)}")
-    if isinstance(error, IntegrityError):
+    if "IntegrityError" in kinds:
         return DataRefused("the database refused a row that breaks one of its rules")
-    if isinstance(error, OperationalError) or error.connection_invalidated:
+    if "OperationalError" in kinds or "InterfaceError" in kinds:
         if any(word in said for word in _BUSY):
             return Unavailable("the database is locked by another program for too long")
         if "unable to open" in said or "readonly" in said:
             return StoreUnfit(f"the database file cannot be opened for writing: {said}")
-        if _sqlstate(error) in ("40001", "40P01"):
+        if state in ("40001", "40P01"):
             return Unavailable("the database asked to try again")
         return Unavailable("the database cannot be reached")
-    return DataRefused(f"the database refused a value ({type(error.orig).__name__})")
-
-
-def _sqlstate(error: DBAPIError) -> str:
-    return str(getattr(error.orig, "sqlstate", "") or "")
+    return DataRefused(f"the database refused a value ({type(error).__name__})")
 
 
 def _remedy(said: str) -> str:

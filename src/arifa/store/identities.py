@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import Final, NamedTuple
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from arifa.store import bulk
 from arifa.store.schema import identities
 
 DIGEST_BYTES: Final = 16
@@ -50,28 +50,23 @@ def find(connection: Connection, keys: Iterable[Key]) -> dict[Key, Known]:
         by_merchant.setdefault(merchant, set()).add(key)
     found: dict[Key, Known] = {}
     for merchant, digests in sorted(by_merchant.items()):
-        rows = connection.execute(_FIND, {"merchant": merchant, "digests": sorted(digests)})
-        for row in rows:
-            found[merchant, row[0]] = Known(row[1], row[2], row[3])
+        rows = bulk.select_by_keys(
+            connection,
+            identities,
+            ("digest", *Known._fields),
+            merchant=merchant,
+            key="digest",
+            keys=digests,
+        )
+        for digest_found, *known in rows:
+            found[merchant, digest_found] = Known(*known)
     return found
-
-
-_FIND: Final = sa.select(
-    identities.c.digest,
-    identities.c.notification,
-    identities.c.notification_merchant,
-    identities.c.money_hash,
-).where(
-    identities.c.merchant == sa.bindparam("merchant"),
-    identities.c.digest.in_(sa.bindparam("digests", expanding=True)),
-)
-_INSERT: Final = sa.insert(identities)
 
 
 def insert(connection: Connection, entries: list[Entry]) -> None:
     """Claim keys, in sorted order, so that two nodes that claim the same never deadlock.
 
     Raises:
-        IntegrityError: another node has claimed one since `find`: roll back and look again.
+        DataRefused: another node has claimed one since `find`: roll back and look again.
     """
-    connection.execute(_INSERT, [entry._asdict() for entry in sorted(entries)])
+    bulk.insert(connection, identities, Entry._fields, sorted(entries))

@@ -11,7 +11,8 @@ from sqlalchemy.engine import Connection, Row
 
 from arifa.errors import NotFound
 from arifa.identifiers import lower_bound
-from arifa.store import merchants
+from arifa.outcome import Outcome
+from arifa.store import bulk, merchants
 from arifa.store.schema import inbox, inbox_bodies, notifications
 from arifa.wire import Headers, WireRequest, WireResponse
 
@@ -92,13 +93,9 @@ def unpack_answer(packed: bytes) -> WireResponse:
 
 def insert(connection: Connection, entries: list[Entry], bodies: list[Body]) -> None:
     """Store requests, with the bodies that are not byte-equal repeats."""
-    connection.execute(_INSERT, [entry._asdict() for entry in entries])
+    bulk.insert(connection, inbox, Entry._fields, entries)
     if bodies:
-        connection.execute(_INSERT_BODY, [body._asdict() for body in bodies])
-
-
-_INSERT: Final = sa.insert(inbox)
-_INSERT_BODY: Final = sa.insert(inbox_bodies)
+        bulk.insert(connection, inbox_bodies, Body._fields, bodies)
 
 
 def find_answers(
@@ -123,6 +120,9 @@ _FIND_ANSWERS: Final = (
         & (inbox.c.id == notifications.c.inbox),
     )
     .where(
+        # What was read only later, by `inbox reprocess`, was answered with a failure when it came:
+        # its repeat, now that it can be read, must not hear that again.
+        inbox.c.outcome != Outcome.UNREADABLE.value,
         notifications.c.merchant == sa.bindparam("owner"),
         notifications.c.id.in_(sa.bindparam("ids", expanding=True)),
     )

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Row
 from arifa.errors import NotFound
 from arifa.identifiers import lower_bound
 from arifa.notification import Notification, Reading, State
-from arifa.store import merchants, references
+from arifa.store import bulk, merchants, references
 from arifa.store.schema import notifications
 
 _PACK: Final = msgspec.json.Encoder().encode
@@ -40,10 +40,7 @@ def pack_reading(reading: Reading) -> str:
 
 def insert(connection: Connection, entries: list[Entry]) -> None:
     """Store notifications."""
-    connection.execute(_INSERT, [entry._asdict() for entry in entries])
-
-
-_INSERT: Final = sa.insert(notifications)
+    bulk.insert(connection, notifications, Entry._fields, entries)
 
 
 def set_state(connection: Connection, merchant: str, identity: str, state: State) -> None:

@@ -17,10 +17,15 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from arifa.errors import StoreBroken
+from arifa.store import bulk
 from arifa.store.schema import inbox, merchants
 from arifa.store.schema import seals as table
 
 HEAD_PREFIX: Final = "seal-head."
+_COLUMNS: Final = (
+    *("writer", "number", "previous", "head"),
+    *("requests", "first_request", "last_request", "sealed_at"),
+)
 GENESIS: Final = b"\x00" * 32
 
 
@@ -62,21 +67,11 @@ def append(
     """Write the next seal of this writer over `parts`, which are (inbox id, `part`)."""
     parts = sorted(parts)
     seal = Seal(previous.number + 1, chained(previous.head, (digest for _, digest in parts)))
-    connection.execute(
-        sa.insert(table),
-        [
-            {
-                "writer": writer,
-                "number": seal.number,
-                "previous": previous.head,
-                "head": seal.head,
-                "requests": len(parts),
-                "first_request": parts[0][0],
-                "last_request": parts[-1][0],
-                "sealed_at": now_us,
-            }
-        ],
+    row = (
+        *(writer, seal.number, previous.head, seal.head),
+        *(len(parts), parts[0][0], parts[-1][0], now_us),
     )
+    bulk.insert(connection, table, _COLUMNS, [row])
     return seal
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection, Row
 from arifa.errors import AlreadyExists, NotFound, Refused
 from arifa.feed import Profile, Source
 from arifa.signing import Credentials
-from arifa.store import changes, credentials
+from arifa.store import bulk, changes, credentials
 from arifa.store.schema import (
     source_counters,
     source_names,
@@ -180,15 +180,8 @@ def count(
     In sorted order, so that two groups never wait for each other crosswise.
     """
     for (merchant, source), (received, refused, last_at) in sorted(tally.items()):
-        values = {
-            "m": merchant,
-            "s": source,
-            "w": writer,
-            "n": received,
-            "r": refused,
-            "t": last_at,
-        }
-        if connection.execute(_ADD_COUNT, values).rowcount == 0:
+        values = (received, refused, last_at, merchant, source, writer)
+        if bulk.execute(connection, _ADD_COUNT, values).rowcount == 0:
             connection.execute(
                 sa.insert(source_counters).values(
                     merchant=merchant,
@@ -216,17 +209,7 @@ def counters(connection: Connection, source: Source) -> dict[str, int | None]:
 
 
 _ADD_COUNT = (
-    sa.update(source_counters)
-    .where(
-        source_counters.c.merchant == sa.bindparam("m"),
-        source_counters.c.source == sa.bindparam("s"),
-        source_counters.c.writer == sa.bindparam("w"),
-    )
-    .values(
-        received=source_counters.c.received + sa.bindparam("n"),
-        refused=source_counters.c.refused + sa.bindparam("r"),
-        last_received_at=sa.func.coalesce(
-            sa.bindparam("t", type_=sa.BigInteger), source_counters.c.last_received_at
-        ),
-    )
+    "UPDATE source_counters SET received = received + ?, refused = refused + ?, "
+    "last_received_at = coalesce(?, last_received_at) "
+    "WHERE merchant = ? AND source = ? AND writer = ?"
 )

@@ -21,7 +21,6 @@ from typing import Final
 import uvicorn
 
 from arifa.clock import now_us
-from arifa.delivery.worker import Worker
 from arifa.errors import ArifaError, Refused, StoreError
 from arifa.hub.receive import Receiver
 from arifa.observe import Figures, log, set_up_logging
@@ -58,6 +57,7 @@ class Serving:
     allow_private: bool = False
     workers: int = 1
     trusted_proxies: tuple[str, ...] = ()
+    deliver: bool = True
 
 
 def serve(
@@ -71,8 +71,9 @@ def serve(
     allow_private: bool = False,
     workers: int = 1,
     trusted_proxies: tuple[str, ...] = (),
+    deliver: bool = True,
 ) -> int:
-    """Serve until told to stop; gives the exit code.
+    """Serve until told to stop; gives the exit code. Without `deliver` it only receives.
 
     Raises:
         ArifaError: it cannot begin; the sentence says why and what to do.
@@ -87,6 +88,7 @@ def serve(
         allow_private=allow_private,
         workers=workers,
         trusted_proxies=trusted_proxies,
+        deliver=deliver,
     )
     set_up_logging(is_json=not sys.stderr.isatty())
     Proxies(trusted_proxies)
@@ -178,8 +180,13 @@ class _Hub:
         figures = Figures()
         receiver = Receiver(self._store)
         committer = Committer(receiver, loop, self._fail)
-        worker = Worker(self._store, allow_private=self._told.allow_private)
-        receiver.delivered_to = worker.wake
+        worker = None
+        if self._told.deliver:
+            # aiohttp is slow to import, and a node that only receives has no use for it.
+            from arifa.delivery.worker import Worker
+
+            worker = Worker(self._store, allow_private=self._told.allow_private)
+            receiver.delivered_to = worker.wake
         limits = Limits(exempt=(*Limits().exempt, *self._told.trusted_proxies))
         intake = Intake(receiver, committer, Proxies(self._told.trusted_proxies), figures)
         server = _Server(_config(App(intake), limited_protocol(limits)))
@@ -192,9 +199,10 @@ class _Hub:
         tasks = [
             loop.create_task(server.serve(sockets=[self._public])),
             loop.create_task(admin.serve(sockets=[self._admin])),
-            loop.create_task(worker.run()),
             loop.create_task(self._follow()),
         ]
+        if worker is not None:
+            tasks.append(loop.create_task(worker.run()))
         if is_announced:
             self._announce()
         try:
@@ -203,10 +211,10 @@ class _Hub:
             server.should_exit = True
             await _ended(tasks[0])
             await committer.stop()
-            await worker.stop()
+            if worker is not None:
+                await worker.stop()
             admin.should_exit = True
-            for task in tasks[3:]:
-                task.cancel()
+            tasks[2].cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             receiver.close()
             (self._store.folder / SERVING_FILE).unlink(missing_ok=True)
