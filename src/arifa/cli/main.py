@@ -120,14 +120,15 @@ def take_globals(tokens: Sequence[str]) -> tuple[Globals, list[str]]:
     Raises:
         Misused: an option lacks its value.
     """
-    given, rest, items = Globals(), [], iter(tokens)
-    for token in items:
-        name, equals, value = token.partition("=")
-        if token == "--":
-            return given, [*rest, token, *items]
-        if token == "--json":
+    given, items = Globals(), iter(tokens)
+    rest: list[str] = []
+    for word in items:
+        name, equals, value = word.partition("=")
+        if word == "--":
+            return given, [*rest, word, *items]
+        if word == "--json":
             given.as_json = True
-        elif token == "--debug":
+        elif word == "--debug":
             given.debug = True
         elif name in _WITH_VALUE:
             found = value if equals else next(items, "")
@@ -135,7 +136,7 @@ def take_globals(tokens: Sequence[str]) -> tuple[Globals, list[str]]:
                 raise Misused(f"{name} wants a value")
             setattr(given, _WITH_VALUE[name], found)
         else:
-            rest.append(token)
+            rest.append(word)
     return given, rest
 
 

@@ -152,6 +152,7 @@ class Dialect(ABC):
         carries: the reading's fields that a rendered message can hold; `payer.name` for its parts.
         cases: sample messages by name; the first is what `trigger` sends.
         headers: headers of a rendered request.
+        passes_on: whether `write` needs the request that the notification came in.
     """
 
     name: ClassVar[str]
@@ -164,6 +165,7 @@ class Dialect(ABC):
     carries: ClassVar[frozenset[str]] = frozenset()
     cases: ClassVar[Mapping[str, Case]] = {}
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = (JSON,)
+    passes_on: ClassVar[bool] = False
 
     _has_optional: ClassVar[bool] = False
 
@@ -320,7 +322,8 @@ class Dialect(ABC):
             request = self.write(notification, profile, original)
         except CannotExpress:
             raise
-        except ArifaError as error:
+        except (ArifaError, OverflowError) as error:
+            # OverflowError: a time at the edge of the calendar has no local form.
             raise CannotExpress(f"{self.name} cannot say this: {error}") from error
         self._check_meaning(notification.reading, request, profile)
         return request

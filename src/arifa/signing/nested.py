@@ -26,6 +26,7 @@ CONTENT_TYPE: Final = b"application/jose"
 class SignedThenEncrypted(Proof):
     """Signed by the other side's key, encrypted to ours; it runs where both keys are configured."""
 
+    is_envelope = True
     verifies_with = ("public_keys", "private_key")
     signs_with = ("public_keys", "private_key")
 
