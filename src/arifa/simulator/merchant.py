@@ -14,7 +14,7 @@ from enum import StrEnum
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from random import Random
 from types import TracebackType
-from typing import Final
+from typing import Final, Self
 
 from arifa.clock import now_us
 from arifa.document import JsonObject, decode_object
@@ -117,7 +117,7 @@ class Merchant:
         self._server.server_close()
         self._thread.join()
 
-    def __enter__(self) -> Merchant:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -155,7 +155,9 @@ class Merchant:
             self._changed.notify_all()
         if failure is Failure.SLOW:
             self._dawdling.wait(DAWDLE_SECONDS)
-        return {Failure.BROKEN: 500, Failure.DROPPED: None}.get(failure, 200) if failure else 200
+        if failure is Failure.DROPPED:
+            return None
+        return 500 if failure is Failure.BROKEN else 200
 
     def _proven(self, request: WireRequest) -> tuple[str, JsonObject]:
         if self.secret is None:
@@ -217,7 +219,7 @@ def _handler(merchant: Merchant) -> type[BaseHTTPRequestHandler]:
             self.send_header("content-length", "0")
             self.end_headers()
 
-        def log_message(self, format: str, *arguments: object) -> None:
+        def log_message(self, *arguments: object) -> None:
             """Nothing: the records are in `kept`."""
 
     return Handler

@@ -172,8 +172,8 @@ def request_of(connection: Connection, merchant: str, identity: str) -> WireRequ
     ).where(
         inbox_bodies.c.merchant == merchant,
         inbox_bodies.c.inbox == identity,
-        inbox.c.merchant == merchant,
-        inbox.c.id == identity,
+        inbox.c.merchant == inbox_bodies.c.merchant,
+        inbox.c.id == inbox_bodies.c.inbox,
     )
     row = connection.execute(query).first()
     if row is None:
