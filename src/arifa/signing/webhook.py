@@ -12,6 +12,7 @@ import hmac
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
+from secrets import token_bytes
 from typing import Final
 
 from arifa.errors import NotGenuine, Refused
@@ -21,6 +22,7 @@ from arifa.wire import WireRequest
 
 TOLERANCE_SECONDS: Final = 300
 SIGNATURES_MAX: Final = 32
+SECRET_BYTES: Final = 32
 ID, TIMESTAMP, SIGNATURE = b"webhook-id", b"webhook-timestamp", b"webhook-signature"
 _HMAC, _ED25519_PRIVATE, _ED25519_PUBLIC = b"whsec_", b"whsk_", b"whpk_"
 _SECONDS: Final = re.compile(rb"[0-9]{1,12}")
@@ -39,6 +41,11 @@ def secret_bytes(text: bytes) -> bytes:
             except (binascii.Error, ValueError):
                 break
     raise Refused("the secret of a Standard Webhooks feed is 'whsec_' and base64")
+
+
+def new_secret() -> str:
+    """A new `whsec_` secret of 32 random bytes; the specification asks for 24 to 64."""
+    return (_HMAC + b64encode(token_bytes(SECRET_BYTES))).decode("ascii")
 
 
 class WebhookSignature(Proof):

@@ -97,11 +97,49 @@ def get(connection: Connection, vault: Vault, name: str, merchant: str | None = 
         query = query.where(endpoints.c.merchant == merchant)
     rows = connection.execute(query).all()
     if not rows:
-        raise NotFound(f"there is no endpoint {name!r}; see: arifa endpoint list")
+        raise _missing(name, merchant)
     if len(rows) > 1:
-        owners = ", ".join(row.merchant for row in rows)
-        raise Refused(f"several merchants have an endpoint {name!r}: {owners}; say --merchant")
+        raise _ambiguous(name, [row.merchant for row in rows])
     return _built(vault, rows[0])
+
+
+def names(connection: Connection) -> dict[str, str]:
+    """id → name of every endpoint, also of the removed."""
+    query = sa.select(endpoints.c.id, endpoints.c.name)
+    return {row.id: row.name for row in connection.execute(query)}
+
+
+def find_id(connection: Connection, name: str, merchant: str | None = None) -> str:
+    """The id of the endpoint of this name or id; by its id also where it was removed.
+
+    Raises:
+        NotFound: there is none.
+        Refused: several merchants have one of this name.
+    """
+    is_meant = (endpoints.c.id == name) | (
+        (endpoints.c.name == name) & (endpoints.c.state != REMOVED)
+    )
+    query = sa.select(endpoints.c.id, endpoints.c.merchant).where(is_meant)
+    if merchant is not None:
+        query = query.where(endpoints.c.merchant == merchant)
+    rows = connection.execute(query).all()
+    if not rows:
+        raise _missing(name, merchant)
+    if len(rows) > 1:
+        raise _ambiguous(name, [row.merchant for row in rows])
+    found: str = rows[0].id
+    return found
+
+
+def _missing(name: str, merchant: str | None) -> NotFound:
+    owner = "" if merchant is None else f" of {merchant}"
+    return NotFound(f"there is no endpoint {name!r}{owner}; see: arifa endpoint list")
+
+
+def _ambiguous(name: str, owners: list[str]) -> Refused:
+    return Refused(
+        f"several merchants have an endpoint {name!r}: {', '.join(owners)}; say --merchant"
+    )
 
 
 def listed(connection: Connection, vault: Vault) -> list[Endpoint]:

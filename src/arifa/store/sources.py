@@ -128,11 +128,51 @@ def get(connection: Connection, vault: Vault, name: str, merchant: str | None = 
         query = query.where(sources.c.merchant == merchant)
     rows = connection.execute(query).all()
     if not rows:
-        raise NotFound(f"there is no source {name!r}; see: arifa source list")
+        raise missing(name, merchant)
     if len(rows) > 1:
-        owners = ", ".join(row.merchant for row in rows)
-        raise Refused(f"several merchants have a source {name!r}: {owners}; say --merchant")
+        raise _ambiguous(name, [row.merchant for row in rows])
     return _built(vault, rows[0])
+
+
+def missing(name: str, merchant: str | None = None) -> NotFound:
+    """The error that says so."""
+    owner = "" if merchant is None else f" of {merchant}"
+    return NotFound(f"there is no source {name!r}{owner}; see: arifa source list")
+
+
+def any_by_id(connection: Connection, vault: Vault) -> dict[str, Source]:
+    """Every source by its id, also the removed: what they received is still there."""
+    return {row.id: _built(vault, row) for row in connection.execute(sa.select(sources))}
+
+
+def names(connection: Connection) -> dict[str, str]:
+    """id → name of every source, also of the removed."""
+    query = sa.select(sources.c.id, sources.c.name)
+    return {row.id: row.name for row in connection.execute(query)}
+
+
+def find_id(connection: Connection, name: str, merchant: str | None = None) -> str:
+    """The id of the source of this name or id; by its id also where it was removed.
+
+    Raises:
+        NotFound: there is none.
+        Refused: several merchants have one of this name.
+    """
+    is_meant = (sources.c.id == name) | ((sources.c.name == name) & (sources.c.state != REMOVED))
+    query = sa.select(sources.c.id, sources.c.merchant).where(is_meant)
+    if merchant is not None:
+        query = query.where(sources.c.merchant == merchant)
+    rows = connection.execute(query).all()
+    if not rows:
+        raise missing(name, merchant)
+    if len(rows) > 1:
+        raise _ambiguous(name, [row.merchant for row in rows])
+    found: str = rows[0].id
+    return found
+
+
+def _ambiguous(name: str, owners: list[str]) -> Refused:
+    return Refused(f"several merchants have a source {name!r}: {', '.join(owners)}; say --merchant")
 
 
 def all_active(connection: Connection, vault: Vault) -> list[Source]:
