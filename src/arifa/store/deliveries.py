@@ -10,6 +10,8 @@ each claim raises the fence: a result with an old fence is kept as an attempt an
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -17,10 +19,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from arifa.errors import NotFound
-from arifa.store import merchants
-from arifa.store.schema import attempts, deliveries, workers
+from arifa.store import bulk, merchants
+from arifa.store.schema import attempts, deliveries, notifications, workers
 
 LEASE_SECONDS: Final = 30
+ABANDONED: Final = "abandoned"
+"""The last cause of a delivery whose worker went away with it."""
+NONE_BUSY: Final[Mapping[str, int]] = {}
 
 
 class DeliveryState(StrEnum):
@@ -74,10 +79,7 @@ class AttemptResult(NamedTuple):
 
 def insert(connection: Connection, entries: list[Entry]) -> None:
     """Queue deliveries."""
-    connection.execute(_INSERT, [entry._asdict() for entry in entries])
-
-
-_INSERT: Final = sa.insert(deliveries)
+    bulk.insert(connection, deliveries, Entry._fields, entries)
 
 
 # ---------------------------------------------------------------------------------- workers
@@ -111,21 +113,34 @@ def rescue(connection: Connection, *, all_others_than: str | None = None) -> int
 
     `all_others_than`: on SQLite one process serves, so at its start every other worker is dead.
     """
-    live = sa.select(workers.c.id).where(workers.c.lease_until > _database_now(connection))
+    is_dead = workers.c.lease_until <= _database_now(connection)
+    live = sa.select(workers.c.id).where(~is_dead)
     if all_others_than is not None:
+        is_dead = workers.c.id != all_others_than
         live = sa.select(sa.literal(all_others_than))
     put_back = connection.execute(
         sa.update(deliveries)
-        .where(deliveries.c.state == DeliveryState.SENDING.value, deliveries.c.worker.not_in(live))
-        .values(
-            state=DeliveryState.PENDING.value,
-            worker=None,
-            next_attempt_at=_database_now(connection),
-            last_cause="abandoned",
-        )
+        .where(sa.text("state = 'sending'"), deliveries.c.worker.not_in(live))
+        .values(state=DeliveryState.PENDING.value, worker=None, last_cause=ABANDONED)
     )
-    connection.execute(sa.delete(workers).where(workers.c.id.not_in(live)))
+    # By its own columns, so that a worker which has just prolonged its lease keeps it.
+    connection.execute(sa.delete(workers).where(is_dead))
     return put_back.rowcount
+
+
+def put_back(connection: Connection, worker: str, keep: Collection[str] = ()) -> int:
+    """Put back what stands as being sent by this worker, but for what it has in hand (`keep`).
+
+    After a claim whose commit may or may not have come through, and when a worker stops. They are
+    due at once: a claim leaves the time of the next attempt as it was.
+    """
+    statement = sa.update(deliveries).where(
+        sa.text("state = 'sending'"), deliveries.c.worker == worker
+    )
+    if keep:
+        statement = statement.where(deliveries.c.id.not_in(sorted(keep)))
+    found = connection.execute(statement.values(state=DeliveryState.PENDING.value, worker=None))
+    return found.rowcount
 
 
 def leave(connection: Connection, worker: str) -> None:
@@ -141,48 +156,87 @@ def claim(
     worker: str,
     now_us: int,
     limit: int,
-    exclude: frozenset[str] = frozenset(),
+    exclude: Collection[str] = (),
+    *,
+    busy: Mapping[str, int] = NONE_BUSY,
+    per_endpoint: int | None = None,
 ) -> list[Claimed]:
-    """Take up to `limit` deliveries that are due, but for those to the endpoints `exclude`."""
-    due = (
-        sa.select(
-            deliveries.c.merchant,
-            deliveries.c.id,
-            deliveries.c.notification,
-            deliveries.c.endpoint,
-            deliveries.c.attempt_count,
-            deliveries.c.fence,
-            deliveries.c.created_at,
-        )
-        .where(
-            # As text, so that the partial index is used whatever the parameters are.
-            sa.text("state = 'pending'"),
-            deliveries.c.next_attempt_at <= now_us,
-        )
-        .order_by(deliveries.c.next_attempt_at)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
+    """Take up to `limit` deliveries that are due, those that are due longest first.
+
+    Args:
+        exclude: endpoints that get nothing now.
+        busy: how many attempts are open to an endpoint already.
+        per_endpoint: how many may be; what is due beyond stays for another time, or for another
+            worker.
+    """
+    taken: list[Claimed] = []
+    closed, open_to = set(exclude), Counter(busy)
+    if per_endpoint is not None:
+        closed.update(name for name, count in open_to.items() if count >= per_endpoint)
+    while len(taken) < limit:
+        rows = _due(connection, now_us, limit - len(taken), closed)
+        before = len(closed)
+        chosen = []
+        for row in rows:
+            if per_endpoint is not None and open_to[row.endpoint] >= per_endpoint:
+                closed.add(row.endpoint)
+                continue
+            open_to[row.endpoint] += 1
+            chosen.append(row)
+        if chosen:
+            connection.execute(
+                _CLAIM, [{"m": row.merchant, "i": row.id, "w": worker} for row in chosen]
+            )
+            taken += [_claimed(row) for row in chosen]
+        if len(closed) == before:
+            # Nobody was passed over, so there is no more.
+            break
+    return taken
+
+
+def _due(
+    connection: Connection, now_us: int, limit: int, closed: Collection[str]
+) -> Sequence[Row[Any]]:
+    if not closed:
+        return connection.execute(_DUE, {"now": now_us, "most": limit}).all()
+    values = {"now": now_us, "most": limit, "closed": sorted(closed)}
+    return connection.execute(_DUE_ELSEWHERE, values).all()
+
+
+def _claimed(row: Row[Any]) -> Claimed:
+    return Claimed(
+        row.merchant,
+        row.id,
+        row.notification,
+        row.endpoint,
+        row.attempt_count,
+        row.fence + 1,
+        row.created_at,
     )
-    if exclude:
-        due = due.where(deliveries.c.endpoint.not_in(sorted(exclude)))
-    rows = connection.execute(due).all()
-    if not rows:
-        return []
-    connection.execute(_CLAIM, [{"m": row.merchant, "i": row.id, "w": worker} for row in rows])
-    return [
-        Claimed(
-            row.merchant,
-            row.id,
-            row.notification,
-            row.endpoint,
-            row.attempt_count,
-            row.fence + 1,
-            row.created_at,
-        )
-        for row in rows
-    ]
 
 
+_DUE: Final[sa.Select[Any]] = (
+    sa.select(
+        deliveries.c.merchant,
+        deliveries.c.id,
+        deliveries.c.notification,
+        deliveries.c.endpoint,
+        deliveries.c.attempt_count,
+        deliveries.c.fence,
+        deliveries.c.created_at,
+    )
+    .where(
+        # As text, so that the partial index is used whatever the parameters are.
+        sa.text("state = 'pending'"),
+        deliveries.c.next_attempt_at <= sa.bindparam("now"),
+    )
+    .order_by(deliveries.c.next_attempt_at)
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_DUE_ELSEWHERE: Final[sa.Select[Any]] = _DUE.where(
+    deliveries.c.endpoint.not_in(sa.bindparam("closed", expanding=True))
+)
 _CLAIM: Final = (
     sa.update(deliveries)
     .where(deliveries.c.merchant == sa.bindparam("m"), deliveries.c.id == sa.bindparam("i"))
@@ -194,43 +248,64 @@ _CLAIM: Final = (
 )
 
 
-def record(connection: Connection, worker: str, results: list[AttemptResult]) -> None:
-    """Keep the attempts, and move each delivery whose fence is still ours."""
-    for result in results:
-        claimed = result.claimed
-        is_over = result.state is not DeliveryState.PENDING
-        moved = connection.execute(
-            _RECORD,
-            {
-                "m": claimed.merchant,
-                "i": claimed.id,
-                "f": claimed.fence,
-                "s": result.state.value,
-                "n": result.next_attempt_at,
-                "e": result.finished_at if is_over else None,
-                "ls": result.status,
-                "lc": result.cause,
-            },
-        )
-        number = claimed.attempt_count + 1
-        if moved.rowcount == 0:
-            # A zombie's result: kept after the live ones, under a number of its own.
-            number = -claimed.fence
-        connection.execute(
-            _INSERT_ATTEMPT,
-            {
-                "merchant": claimed.merchant,
-                "delivery": claimed.id,
-                "number": number,
-                "worker": worker,
-                "fence": claimed.fence,
-                "started_at": result.started_at,
-                "finished_at": result.finished_at,
-                "status": result.status,
-                "cause": result.cause,
-                "detail": result.detail,
-            },
-        )
+def record(connection: Connection, worker: str, results: list[AttemptResult]) -> int:
+    """Keep the attempts, and move each delivery whose fence is still ours; gives how many moved.
+
+    An attempt's number is its claim's fence, which no two claims of a delivery share: a zombie's
+    has a place of its own, and a group may be recorded again where its commit's fate is not known.
+    """
+    if not results:
+        return 0
+    # Always in this order, so that two nodes cannot wait for each other.
+    ordered = sorted(results, key=lambda result: (result.claimed.merchant, result.claimed.id))
+    moved = connection.execute(_RECORD, [_moves(result) for result in ordered]).rowcount
+    if moved != len(ordered):
+        ordered = [result for result in ordered if not _is_kept(connection, result.claimed)]
+    if ordered:
+        rows = [_attempt(worker, result) for result in ordered]
+        bulk.insert(connection, attempts, _ATTEMPT, rows)
+    return moved
+
+
+def _moves(result: AttemptResult) -> dict[str, object]:
+    claimed = result.claimed
+    is_over = result.state is not DeliveryState.PENDING
+    return {
+        "m": claimed.merchant,
+        "i": claimed.id,
+        "f": claimed.fence,
+        "s": result.state.value,
+        "n": result.next_attempt_at,
+        "e": result.finished_at if is_over else None,
+        "ls": result.status,
+        "lc": result.cause,
+    }
+
+
+def _attempt(worker: str, result: AttemptResult) -> tuple[object, ...]:
+    """The values of `_ATTEMPT`."""
+    claimed = result.claimed
+    return (
+        claimed.merchant,
+        claimed.id,
+        claimed.fence,
+        worker,
+        claimed.fence,
+        result.started_at,
+        result.finished_at,
+        result.status,
+        result.cause,
+        result.detail,
+    )
+
+
+def _is_kept(connection: Connection, claimed: Claimed) -> bool:
+    query = sa.select(attempts.c.number).where(
+        attempts.c.merchant == claimed.merchant,
+        attempts.c.delivery == claimed.id,
+        attempts.c.number == claimed.fence,
+    )
+    return connection.execute(query).first() is not None
 
 
 _RECORD: Final = (
@@ -251,7 +326,27 @@ _RECORD: Final = (
         last_cause=sa.bindparam("lc"),
     )
 )
-_INSERT_ATTEMPT: Final = sa.insert(attempts)
+_ATTEMPT: Final = tuple(attempts.c.keys())
+
+
+def notifications_of(
+    connection: Connection, claims: Iterable[Claimed]
+) -> dict[tuple[str, str], Row[Any]]:
+    """(merchant, notification) → its row, of what was claimed together."""
+    wanted: dict[str, set[str]] = {}
+    for claimed in claims:
+        wanted.setdefault(claimed.merchant, set()).add(claimed.notification)
+    found = {}
+    for merchant, identities in wanted.items():
+        rows = connection.execute(_NOTIFICATIONS, {"owner": merchant, "ids": sorted(identities)})
+        found.update({(merchant, row.id): row for row in rows})
+    return found
+
+
+_NOTIFICATIONS: Final = sa.select(notifications).where(
+    notifications.c.merchant == sa.bindparam("owner"),
+    notifications.c.id.in_(sa.bindparam("ids", expanding=True)),
+)
 
 
 def next_due(connection: Connection) -> int | None:
