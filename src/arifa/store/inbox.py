@@ -148,6 +148,20 @@ def listed(
     return list(connection.execute(query.order_by(inbox.c.id.desc()).limit(limit)))
 
 
+def unreadable(
+    connection: Connection, *, after: str, since: int | None, limit: int
+) -> list[Row[Any]]:
+    """The oldest first, behind the id `after`: proven requests that could not be read."""
+    query = sa.select(inbox.c.merchant, inbox.c.id, inbox.c.source).where(
+        _of_any_merchant(connection),
+        inbox.c.id > max(after, lower_bound("inb", since or 0)),
+        inbox.c.outcome == Outcome.UNREADABLE.value,
+    )
+    if since is not None:
+        query = query.where(inbox.c.received_at >= since)
+    return list(connection.execute(query.order_by(inbox.c.id).limit(limit)))
+
+
 def _of_any_merchant(connection: Connection) -> sa.ColumnElement[bool]:
     return inbox.c.merchant.in_(merchants.names(connection))
 

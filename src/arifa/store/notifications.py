@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
+from msgspec import structs
 from sqlalchemy.engine import Connection, Row
 
 from arifa.errors import NotFound
@@ -43,13 +44,15 @@ def insert(connection: Connection, entries: list[Entry]) -> None:
     bulk.insert(connection, notifications, Entry._fields, entries)
 
 
-def set_state(connection: Connection, merchant: str, identity: str, state: State) -> None:
-    """Let a held notification count, or hold it."""
+def accept(connection: Connection, held: Notification) -> Notification:
+    """Let a held notification count: why it was held stays with its case."""
+    reading = structs.replace(held.reading, held=None)
     connection.execute(
         sa.update(notifications)
-        .where(notifications.c.merchant == merchant, notifications.c.id == identity)
-        .values(state=state.value)
+        .where(notifications.c.merchant == held.merchant, notifications.c.id == held.id)
+        .values(state=State.ACCEPTED.value, reading=pack_reading(reading))
     )
+    return structs.replace(held, state=State.ACCEPTED, reading=reading)
 
 
 def built(row: Row[Any]) -> Notification:
