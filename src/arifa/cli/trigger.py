@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from arifa import dialects
+from arifa.cli.arguments import NO_KEYS, KeyFlags
 from arifa.cli.context import Context, Given, Misused
 from arifa.cli.output import printable
 from arifa.dialects import Dialect
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from arifa.simulator.faults import Sending
     from arifa.simulator.message import Message
 
-KEYS_FOLDER: Final = "keys"
 SERVING_FILE: Final = "serving.json"
 BODY_CHARACTERS_SHOWN: Final = 300
 # A new payment has references of its own, so those that were set are for the first one only.
@@ -39,13 +39,9 @@ def trigger(
     merchant: str | None = None,
     to: str | None = None,
     url: str | None = None,
-    private_key: Path | None = None,
-    public_key: Path | None = None,
-    secret_file: Path | None = None,
-    username: str | None = None,
-    password_file: Path | None = None,
+    keys: KeyFlags = NO_KEYS,
     set_: Annotated[tuple[str, ...], Parameter(name="--set")] = (),
-    repeat: int = 1,
+    repeat: Annotated[int, Parameter(validator=Number(gte=1))] = 1,
     fault: str | None = None,
     context: Given,
 ) -> int:
@@ -61,13 +57,8 @@ def trigger(
         case: which sample message, the first where none is named; see: arifa dialect show NAME.
         source: the source to send to; its path and credentials come from the store.
         merchant: whose source it is, where two have the name.
-        to: any other address to send to, with the credentials below.
+        to: any other address to send to, with the bank's credentials: "our" keys are the bank's.
         url: where the hub runs, if not where it says itself.
-        private_key: the bank's private key, PEM.
-        public_key: the receiver's public key, PEM, where messages are encrypted to it.
-        secret_file: holds the shared secret.
-        username: the user that the bank logs in with.
-        password_file: holds its password.
         set_: FIELD=VALUE, such as amount=250.00 or payer.name=Jane; may come several times.
         repeat: how many payments; each after the first has a reference of its own.
         fault: bad-signature, changed-body, duplicate, conflict, other-split, slow, late, reordered
@@ -75,10 +66,8 @@ def trigger(
     """
     from arifa.simulator.bank import Bank
 
-    if repeat < 1:
-        raise Misused("--repeat is at least 1")
     spoken = dialects.get(dialect)
-    given = _given(private_key, public_key, secret_file, username, password_file)
+    given = keys.credentials()
     if source is not None and to is None:
         found, address = _of_source(context, spoken, source, merchant, url)
         credentials = _banks_side(context, spoken, found, given)
@@ -97,31 +86,6 @@ def trigger(
 
 
 # ---------------------------------------------------------------------------------- the bank's side
-
-
-def _given(
-    private_key: Path | None,
-    public_key: Path | None,
-    secret_file: Path | None,
-    username: str | None,
-    password_file: Path | None,
-) -> Credentials:
-    """The credentials that the command line names."""
-    return Credentials(
-        private_key=None if private_key is None else _pem(private_key, "--private-key"),
-        public_keys=() if public_key is None else (_pem(public_key, "--public-key"),),
-        secrets=()
-        if secret_file is None
-        else (read_secret_text(secret_file, "--secret-file").encode(),),
-        username=username,
-        passwords=()
-        if password_file is None
-        else (read_secret_text(password_file, "--password-file"),),
-    )
-
-
-def _pem(path: Path, flag: str) -> bytes:
-    return normal_pem(read_secret_text(path, flag).encode())
 
 
 def _of_source(
@@ -177,13 +141,15 @@ def _banks_side(
 
 def _kept_key(context: Context, source: Source) -> bytes:
     """The bank's private key, where `source add --generate-key` made one to play the bank with."""
-    path = context.settings.data.expanduser() / KEYS_FOLDER / f"{source.id}.pem"
+    from arifa.hub.key_files import their_private_key
+
+    path = their_private_key(context.settings.data.expanduser(), source.id)
     if not path.exists():
         raise Refused(
             f"the private key of the bank behind {source.name!r} is not here, and cannot be: give "
             f"one that fits with --private-key FILE, or make a source with --generate-key"
         )
-    return _pem(path, "the key made with --generate-key")
+    return normal_pem(read_secret_text(path, "the key made with --generate-key").encode())
 
 
 # ---------------------------------------------------------------------------------- sending
