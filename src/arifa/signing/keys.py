@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final
 
 from arifa.errors import Refused
@@ -90,6 +91,32 @@ def rsa_private_key(pem: bytes) -> RSAPrivateKey:
 def _check_length(key: RSAPublicKey | RSAPrivateKey) -> None:
     if key.key_size < RSA_BITS_MIN:
         raise Refused(f"the RSA key has {key.key_size} bits; at least {RSA_BITS_MIN} are wanted")
+
+
+def public_fingerprint(pem: bytes) -> str:
+    """`SHA256:` and the hash of the public key, by which two people compare it.
+
+    Raises:
+        Refused: as `rsa_public_key`.
+    """
+    return _fingerprint(rsa_public_key(pem))
+
+
+def private_fingerprint(pem: bytes) -> str:
+    """The fingerprint of the public half of a private key: what the other side should have.
+
+    Raises:
+        Refused: as `rsa_private_key`.
+    """
+    return _fingerprint(rsa_private_key(pem).public_key())
+
+
+def _fingerprint(key: RSAPublicKey) -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    # Over the SubjectPublicKeyInfo: as `openssl pkey -pubin -outform DER | openssl sha256`.
+    der = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return f"SHA256:{sha256(der).hexdigest()}"
 
 
 def new_rsa_key() -> tuple[bytes, bytes]:

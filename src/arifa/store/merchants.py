@@ -89,6 +89,18 @@ def listed(connection: Connection) -> list[dict[str, object]]:
     ]
 
 
+def get(connection: Connection, merchant: str) -> dict[str, object]:
+    """One merchant as `listed` gives it, by its own name or its twin's.
+
+    Raises:
+        NotFound: there is none.
+    """
+    for row in listed(connection):
+        if merchant in (row["merchant"], row["test"]):
+            return row
+    raise NotFound(f"there is no merchant {merchant!r}; see: arifa merchant list")
+
+
 def names(connection: Connection) -> list[str]:
     """Every merchant and every twin."""
     return list(connection.execute(sa.select(merchants.c.merchant)).scalars())

@@ -1,0 +1,260 @@
+"""`arifa source`: feeds from banks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from arifa.cli.arguments import (
+    NO_KEYS,
+    Currency,
+    KeyFlags,
+    Limit,
+    Mode,
+    Networks,
+    Zone,
+    pairs,
+    when,
+)
+from arifa.cli.context import Context, Given, noun
+from arifa.feed import Source
+from arifa.signing import Credentials
+from arifa.signing.keys import private_fingerprint, public_fingerprint
+
+if TYPE_CHECKING:
+    from arifa.hub.configure import AddedSource
+    from arifa.store.opened import Store
+
+app = noun("source", "Feeds from banks.")
+
+
+@app.command
+def add(
+    name: str,
+    /,
+    *,
+    dialect: str,
+    merchant: str = "default",
+    mode: Mode = "live",
+    keys: KeyFlags = NO_KEYS,
+    generate_key: bool = False,
+    allow_ip: Networks = (),
+    currency: Currency = None,
+    timezone: Zone = None,
+    account: str | None = None,
+    route: tuple[str, ...] = (),
+    option: tuple[str, ...] = (),
+    context: Given,
+) -> None:
+    """Add a source; the bank posts to the `path` that is printed.
+
+    arifa source add kcb-main --dialect kcb --public-key kcb.pem --account 1234567890
+    arifa source add jenga --dialect jenga --username equity --password-file password.txt
+    arifa source add trial --dialect kcb --mode test --generate-key
+
+    Args:
+        name: what to call it.
+        dialect: the bank's form; see: arifa dialect list.
+        merchant: whose money it is.
+        mode: live, or test for the merchant's twin.
+        generate_key: make the key pairs that are missing, to try it out: the bank's private key
+            goes to the file `private_key_path`, ours into the store.
+        allow_ip: CIDR that the bank calls from; may come several times.
+        currency: where the bank names none.
+        timezone: the bank's zone, such as Africa/Nairobi.
+        account: the account that this feed is about; another one's payments are held.
+        route: KEY=MERCHANT, by account, short code or till; may come several times.
+        option: K=V of the dialect; see: arifa dialect show NAME.
+    """
+    from arifa.clock import now_us
+    from arifa.hub.configure import NewSource, add_source
+
+    wanted = NewSource(
+        name=name,
+        dialect=dialect,
+        merchant=merchant,
+        mode=mode,
+        credentials=keys.credentials(allow_ip),
+        generate_key=generate_key,
+        currency=currency,
+        timezone=timezone,
+        account=account,
+        routes=pairs(route, "--route"),
+        options=pairs(option, "--option"),
+    )
+    with context.store() as store:
+        added = add_source(store, wanted, now_us())
+    _print_added(context, added)
+
+
+@app.command(name="list")
+def list_(*, merchant: str | None = None, limit: Limit = 1000, context: Given) -> None:
+    """List the sources.
+
+    Args:
+        merchant: whose; all without.
+        limit: how many at most.
+    """
+    from arifa.store import sources
+
+    with context.store() as store, store.database.read() as connection:
+        found = sources.all_active(connection, store.vault)
+    rows = [_row(source) for source in found if merchant in (None, source.merchant)]
+    context.output.rows(rows[:limit], ("id", "name", "dialect", "merchant", "state", "path"))
+
+
+@app.command
+def show(name: str, /, *, merchant: str | None = None, context: Given) -> None:
+    """Show a source: how it is set, and what it has received and refused.
+
+    Args:
+        name: its name or id.
+        merchant: whose, where several have one of this name.
+    """
+    from arifa.store import sources
+
+    with context.store() as store, store.database.read() as connection:
+        source = sources.get(connection, store.vault, name, merchant)
+        counted = sources.counters(connection, source)
+    profile = source.profile
+    context.output.one(
+        {
+            **_row(source),
+            "account": source.account,
+            "currency": profile.currency,
+            "timezone": profile.timezone,
+            "options": dict(profile.options),
+            "routes": dict(source.routes),
+            "scope": source.scope,
+            "credentials": described(source.credentials),
+            "received": counted["received"],
+            "refused": counted["refused"],
+            "last_received_at": when(counted["last_received_at"]),
+        }
+    )
+
+
+@app.command
+def pause(name: str, /, *, merchant: str | None = None, context: Given) -> None:
+    """Answer a source's bank "try again later", until it is resumed.
+
+    Args:
+        name: its name or id.
+        merchant: whose, where several have one of this name.
+    """
+    _set_paused(context, name, merchant, paused=True)
+
+
+@app.command
+def resume(name: str, /, *, merchant: str | None = None, context: Given) -> None:
+    """Take a paused source's requests again.
+
+    Args:
+        name: its name or id.
+        merchant: whose, where several have one of this name.
+    """
+    _set_paused(context, name, merchant, paused=False)
+
+
+@app.command
+def rotate(
+    name: str,
+    /,
+    *,
+    keys: KeyFlags = NO_KEYS,
+    generate_key: bool = False,
+    allow_ip: Networks = (),
+    retire: bool = False,
+    merchant: str | None = None,
+    context: Given,
+) -> None:
+    """Give a source new keys, secrets or passwords; the old ones go on being taken.
+
+    arifa source rotate kcb-main --public-key new.pem
+    arifa source rotate kcb-main --retire
+
+    Args:
+        name: its name or id.
+        generate_key: make a new pair, as `source add` does.
+        allow_ip: the new list of networks that the bank calls from, in place of the old.
+        retire: drop the old ones: with new ones at once, without any once the bank has changed.
+        merchant: whose, where several have one of this name.
+    """
+    from arifa.clock import now_us
+    from arifa.hub.configure import rotate_source
+
+    new = keys.credentials(allow_ip)
+    with context.store() as store:
+        source = _found(store, name, merchant)
+        added = rotate_source(
+            store, source, new, now_us(), generate_key=generate_key, retire=retire
+        )
+    _print_added(context, added, credentials=described(added.source.credentials))
+
+
+@app.command
+def remove(name: str, /, *, merchant: str | None = None, context: Given) -> None:
+    """Remove a source: its path answers 404; what it received stays.
+
+    Args:
+        name: its name or id.
+        merchant: whose, where several have one of this name.
+    """
+    from arifa.clock import now_us
+    from arifa.hub.configure import remove_source
+
+    with context.store() as store:
+        source = _found(store, name, merchant)
+        remove_source(store, source, now_us())
+    context.output.one({**_row(source), "state": "removed", "path": None})
+
+
+def _set_paused(context: Context, name: str, merchant: str | None, *, paused: bool) -> None:
+    from arifa.clock import now_us
+    from arifa.hub.configure import set_paused
+
+    with context.store() as store:
+        source = _found(store, name, merchant)
+        set_paused(store, source, now_us(), paused=paused)
+    context.output.one({**_row(source), "state": "paused" if paused else "active"})
+
+
+def _found(store: Store, name: str, merchant: str | None) -> Source:
+    from arifa.store import sources
+
+    with store.database.read() as connection:
+        return sources.get(connection, store.vault, name, merchant)
+
+
+def _row(source: Source) -> dict[str, Any]:
+    return {
+        "id": source.id,
+        "name": source.name,
+        "dialect": source.dialect,
+        "merchant": source.merchant,
+        "state": "paused" if source.paused else "active",
+        "path": f"/ipn/{source.token}",
+    }
+
+
+def _print_added(context: Context, added: AddedSource, **more: Any) -> None:
+    row = {**_row(added.source), **more}
+    if added.private_key_path is not None:
+        row["private_key_path"] = str(added.private_key_path)
+    if added.public_key_path is not None:
+        row["public_key_path"] = str(added.public_key_path)
+    for note in added.notes:
+        context.output.note(f"note: {note}")
+    context.output.one(row)
+
+
+def described(credentials: Credentials) -> dict[str, Any]:
+    """What there is of keys and secrets, by fingerprint and number; no secret."""
+    private = credentials.private_key
+    return {
+        "public_keys": [public_fingerprint(pem) for pem in credentials.public_keys],
+        "private_key": None if private is None else private_fingerprint(private),
+        "secrets": len(credentials.secrets),
+        "username": credentials.username,
+        "passwords": len(credentials.passwords),
+        "addresses": list(credentials.addresses),
+    }
