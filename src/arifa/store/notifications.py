@@ -10,7 +10,7 @@ from msgspec import structs
 from sqlalchemy.engine import Connection, Row
 
 from arifa.errors import NotFound
-from arifa.identifiers import lower_bound
+from arifa.identifiers import lower_bound, moment_of
 from arifa.notification import Notification, Reading, State
 from arifa.store import bulk, merchants, references
 from arifa.store.schema import notifications
@@ -118,6 +118,20 @@ def listed(
         rows = connection.execute(query.order_by(notifications.c.id.desc()).limit(limit))
         found += [built(row) for row in rows]
     return sorted(found, key=lambda item: item.id, reverse=True)[:limit]
+
+
+def of_request(connection: Connection, inbox: str, *, is_reread: bool) -> list[str]:
+    """The ids of the notifications that this request made.
+
+    They have the moment of its own id in theirs. `is_reread`: it may have made them later.
+    """
+    query = sa.select(notifications.c.id).where(
+        notifications.c.merchant.in_(merchants.names(connection)), notifications.c.inbox == inbox
+    )
+    if not is_reread:
+        moment = moment_of(inbox)
+        query = query.where(notifications.c.id.between(f"ntf_{moment}", f"ntf_{moment}g"))
+    return list(connection.execute(query.order_by(notifications.c.id)).scalars())
 
 
 def count(connection: Connection) -> int:

@@ -30,12 +30,14 @@ class Store:
     Attributes:
         folder: the data folder: key file, node name, seal head, and the SQLite file by default.
         writer: this node's name in the seals and counters.
+        migrated_from: the schema's version that was found; None for an empty database.
     """
 
     database: Database
     vault: Vault
     folder: Path
     writer: str
+    migrated_from: str | None = None
 
     def close(self) -> None:
         """Close every connection."""
@@ -66,10 +68,10 @@ def open_store(
         _check_sqlite_place(sqlite_path(address))
     database = Database(address)
     try:
-        is_new = migrate(database) is None
-        vault = _open_vault(database, folder, key, is_new=is_new)
+        found = migrate(database)
+        vault = _open_vault(database, folder, key, is_new=found is None)
         name = _node_name(folder)
-        return Store(database, vault, folder, f"{name}-{worker}" if worker else name)
+        return Store(database, vault, folder, f"{name}-{worker}" if worker else name, found)
     except BaseException:
         database.close()
         raise

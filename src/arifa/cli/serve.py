@@ -1,0 +1,51 @@
+"""`arifa serve`: run the hub."""
+
+from __future__ import annotations
+
+from arifa.cli.arguments import Networks
+from arifa.cli.context import Given
+
+
+def serve(
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    admin_port: int | None = None,
+    allow_private: bool = False,
+    workers: int | None = None,
+    trusted_proxy: Networks = (),
+    context: Given,
+) -> int:
+    """Run the hub: the banks' intake, the portal, the deliveries.
+
+    Args:
+        host: the address to listen on; 127.0.0.1 unless set.
+        port: for banks and people; 8080 unless set, 0 for any that is free.
+        admin_port: for health and metrics; 8081 unless set, 0 for any that is free.
+        allow_private: let deliveries go to loopback and private addresses.
+        workers: how many processes.
+        trusted_proxy: CIDR of a proxy whose x-forwarded-for is believed; may come several times.
+    """
+    from arifa.web.server import serve as serve_hub
+
+    settings = context.with_flags(
+        {
+            "host": host,
+            "port": port,
+            "admin_port": admin_port,
+            "allow_private": allow_private or None,
+            "workers": workers,
+            "trusted_proxies": trusted_proxy or None,
+        }
+    ).settings
+    return serve_hub(
+        store_folder=settings.data,
+        database_url=settings.database,
+        key=settings.key,
+        host=settings.host,
+        port=settings.port,
+        admin_port=settings.admin_port,
+        allow_private=settings.allow_private,
+        workers=settings.workers,
+        trusted_proxies=settings.trusted_proxies,
+    )
