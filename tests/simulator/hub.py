@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from arifa import dialects
 from arifa.clock import now_us
 from arifa.feed import Profile, Source
 from arifa.identifiers import identifier, unguessable
+from arifa.notification import Notification
 from arifa.signing import Credentials
 from arifa.signing.keys import new_rsa_key
 from arifa.simulator.bank import Bank
@@ -66,10 +67,10 @@ class Hub:
         """Where its bank posts to."""
         return f"{self.url}/ipn/{source.token}"
 
-    def bank(self, way: str, **changes: object) -> tuple[Bank, Source]:
+    def bank(self, way: str, options: Mapping[str, str] | None = None) -> tuple[Bank, Source]:
         """A bank and its source, both new; `way` is a key of `WAYS`."""
         dialect, theirs, ours = sides(way)
-        profile = replace(dialects.get(dialect).defaults, **changes) if changes else None
+        profile = replace(dialects.get(dialect).defaults, options=options or {})
         source = self.source(dialect, ours, profile=profile)
         bank = Bank(
             dialects.get(dialect),
@@ -90,7 +91,7 @@ class Hub:
             found = cases.listed(connection, limit=10_000)
         return [row.kind for row in found if row.source == source.id]
 
-    def notifications(self, source: Source) -> list[notifications.Notification]:
+    def notifications(self, source: Source) -> list[Notification]:
         """Its notifications, the newest first."""
         with self.store.database.read() as connection:
             return notifications.listed(connection, source=source.id, limit=10_000)
@@ -153,9 +154,7 @@ WAYS: dict[str, tuple[str, Credentials, Credentials]] = {
     "xente by keys": (
         "xente",
         Credentials(private_key=_BANK_KEY, public_keys=(public_half(_HUB_KEY),)),
-        Credentials(
-            private_key=_HUB_KEY, public_keys=(public_half(_BANK_KEY),), addresses=_HERE
-        ),
+        Credentials(private_key=_HUB_KEY, public_keys=(public_half(_BANK_KEY),), addresses=_HERE),
     ),
     "cbs": (
         "cbs",
