@@ -40,7 +40,7 @@ def _checked(check: Callable[[str], object]) -> Callable[[Any, Any], None]:
 
 def _check_currency(code: str) -> None:
     if not is_currency(code):
-        raise Refused("it is not an ISO 4217 currency; write a code such as KES")
+        raise Refused(f"{code!r} is not an ISO 4217 currency; write a code such as KES")
 
 
 Limit = Annotated[int, Parameter(validator=Number(gte=1, lte=LIMIT_MAX))]

@@ -62,8 +62,7 @@ def add(
         mode: live, or test for the merchant's twin.
         success_only: only of payments that succeeded.
         statuses: only of these: success, failed, pending.
-        kinds: only of these: payment, reversal, refund, chargeback, dispute, authorization,
-            fraud_action, fee, unknown.
+        kinds: only of these, such as payment reversal refund; see: arifa dialect show NAME.
         directions: only of these: credit, debit. Without, what the dialect can say.
         sources: only of what came from these, by name or id.
         show_phone: send the payer's phone number unmasked.

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 app = noun("inbox", "The requests that came, and what was answered.")
 
-# UNAVAILABLE is never stored: the bank sends again.
-Kept = Literal["ACCEPTED", "DUPLICATE", "CONFLICT", "UNREADABLE", "NOT_GENUINE"]
+# The last is never stored, since the bank sends again: its list is empty.
+Word = Literal["ACCEPTED", "DUPLICATE", "CONFLICT", "UNREADABLE", "NOT_GENUINE", "UNAVAILABLE"]
 
 _COLUMNS: Final = ("id", "source", "received_at", "outcome", "answer_status", "notifications")
 _REFUSED: Final = "ref_"
@@ -30,7 +30,7 @@ _REFUSED: Final = "ref_"
 @app.command(name="list")
 def list_(
     *,
-    outcome: Kept | None = None,
+    outcome: Word | None = None,
     source: str | None = None,
     since: Time = None,
     limit: Limit = 50,
@@ -175,5 +175,8 @@ def _described(connection: Connection, identity: str, named: dict[str, str]) -> 
     return row
 
 
-def _headers(headers: tuple[tuple[bytes, bytes], ...]) -> list[list[str]]:
-    return [[name.decode("latin-1"), value.decode("latin-1")] for name, value in headers]
+def _headers(headers: tuple[tuple[bytes, bytes], ...]) -> list[dict[str, str]]:
+    return [
+        {"name": name.decode("latin-1"), "value": value.decode("latin-1")}
+        for name, value in headers
+    ]

@@ -45,10 +45,11 @@ COMMANDS: Final = {
     "config": ("arifa.cli.config:app", "The settings and where they come from."),
 }
 
-EPILOGUE: Final = """\
-Everywhere, before or after the command: --data DIR (default ./arifa-data), --database URL
-(sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME), --json, --debug.
-Exit codes: 0 done, 1 failed, 2 used wrongly, 3 not found, 4 not genuine."""
+EPILOGUE: Final = (
+    "Everywhere, before or after the command: --data DIR (./arifa-data unless set), --database URL "
+    "(sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME), --json, --debug.\n"
+    "Exit codes: 0 done, 1 failed, 2 used wrongly, 3 not found, 4 not genuine."
+)
 
 _MODULE_MISSING: Final = "the command {!r} is not part of this installation"
 _WITH_VALUE: Final = {"--data": "data", "--database": "database"}
@@ -106,8 +107,11 @@ def _run(tokens: list[str], output: Output) -> int:
     _check_command(rest[0])
     command, bound, wanted = _parsed(rest)
     if command.__name__ in ("help_print", "version_print"):
-        command(*bound.args, **bound.kwargs)
-        return 0 if rest[-1] in ("--help", "-h", "--version") else _no_verb(rest)
+        if rest[-1] in ("--help", "-h", "--version"):
+            command(*bound.args, **bound.kwargs)
+            return 0
+        _show_help_as_error(command, bound)
+        return Misused.exit_code
     flags = {"data": given.data, "database": given.database}
     context = Context(load(flags, os.environ, Path.cwd()), output)
     code = command(*bound.args, **bound.kwargs, **dict.fromkeys(wanted, context))
@@ -173,18 +177,23 @@ def _parsed(tokens: list[str]) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def _sentence(error: Any) -> str:
-    from cyclopts import UnusedCliTokensError
+    from cyclopts import UnusedCliTokensError, ValidationError
 
     if isinstance(error, UnusedCliTokensError):
         extra = " ".join(error.unused_tokens or ())
         return f"there is an argument too many: {extra}"
+    if isinstance(error, ValidationError) and error.argument is not None:
+        return f"{error.argument.name}: {error.exception_message}"
     text = " ".join(str(error).split()).rstrip(".")
     return text[:1].lower() + text[1:]
 
 
-def _no_verb(tokens: list[str]) -> int:
-    """A noun without a verb shows its help; it is a wrong use all the same."""
-    return 0 if tokens[0] in ("--help", "-h") else Misused.exit_code
+def _show_help_as_error(command: Any, bound: Any) -> None:
+    """A noun without a verb shows its help, but not as data: it is a wrong use all the same."""
+    from rich.console import Console
+
+    bound.arguments["console"] = Console(stderr=True)
+    command(*bound.args, **bound.kwargs)
 
 
 def _title(error: ArifaError) -> str:

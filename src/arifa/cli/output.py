@@ -81,7 +81,7 @@ def raw(content: bytes) -> None:
 
 def shown(value: object) -> str:
     """A value as a person reads it; money as `100.00 KES`."""
-    if value is None or value in ("", [], {}):
+    if value is None or value in ("", [], (), {}):
         return _NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -110,7 +110,10 @@ def _flattened(row: Row, prefix: str = "") -> Iterable[tuple[str, str]]:
             yield from _flattened(value, f"{prefix}{name}.")
         elif isinstance(value, list) and value and isinstance(value[0], Mapping):
             for number, item in enumerate(value, start=1):
-                yield from _flattened(item, f"{prefix}{name}.{number}.")
+                if set(item) == {"name", "value"}:
+                    yield printable(f"{prefix}{name}.{item['name']}"), shown(item["value"])
+                else:
+                    yield from _flattened(item, f"{prefix}{name}.{number}.")
         else:
             yield printable(f"{prefix}{name}"), shown(value)
 

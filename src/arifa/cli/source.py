@@ -56,8 +56,7 @@ def add(
         dialect: the bank's form; see: arifa dialect list.
         merchant: whose money it is.
         mode: live, or test for the merchant's twin.
-        generate_key: make the key pairs that are missing, to try it out: the bank's private key
-            goes to the file `private_key_path`, ours into the store.
+        generate_key: make the keys that are missing; the bank's private one is for trying it out.
         allow_ip: CIDR that the bank calls from; may come several times.
         currency: where the bank names none.
         timezone: the bank's zone, such as Africa/Nairobi.
