@@ -13,6 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
+# Fixtures that several folders use.
+pytest_plugins = ["tests.engines"]
+
 # What may be required, and how a skip's reason names it.
 REQUIRABLE = {"pg": re.compile("postgres", re.IGNORECASE)}
 

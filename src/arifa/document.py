@@ -29,7 +29,9 @@ class Number(str):
     __slots__ = ()
 
 
-JsonValue = str | Number | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
+JsonValue = str | Number | int | bool | None | list["JsonValue"] | dict[str, "JsonValue"]
+"""What is decoded, and what can be encoded; an `int` that is not a bool is only ever ours."""
+
 JsonObject = dict[str, JsonValue]
 
 

@@ -31,7 +31,7 @@ from arifa.dialects.base import (
     outcome_of_status,
 )
 from arifa.dialects.fields import Fields
-from arifa.document import JsonObject, Number, decode_object, encode
+from arifa.document import JsonObject, decode_object, encode
 from arifa.errors import CannotExpress, Unreadable
 from arifa.feed import Profile
 from arifa.notification import (
@@ -206,7 +206,7 @@ class Kcb(Dialect):
             status,
             {
                 "transactionID": result.transaction_id,
-                "statusCode": code if as_text else Number(code),
+                "statusCode": code if as_text else int(code),
                 "statusMessage": message,
             },
         )
@@ -379,9 +379,8 @@ def _till_document(notification: Notification, reading: Reading, profile: Profil
             "messageID": notification.id,
             "originatorConversationID": conversation,
             "channelCode": reading.channel or "",
-            "timeStamp": to_local(notification.received_at, profile.timezone).strftime(
-                "%Y%m%d%H%M%S"
-            ),
+            # Left empty rather than now: where a payment has no time, this one is read as its.
+            "timeStamp": _when(reading, profile),
         },
         "requestPayload": {
             "primaryData": {

@@ -8,7 +8,7 @@ from arifa.dialects.base import Result
 from arifa.feed import Source
 from arifa.hub.judge import Judged
 from arifa.hub.prepare import Prepared
-from arifa.identifiers import identifier
+from arifa.identifiers import Identifiers
 from arifa.notification import QueryAnswer, Reading, State
 from arifa.outcome import Insertion, Outcome
 from arifa.store import (
@@ -101,6 +101,7 @@ class Group:
         self._writer = writer
         self._previous = previous
         self._now_us = now_us
+        self._ids = Identifiers(now_us)
         self._sample = sample
         self._inbox: list[inbox.Entry] = []
         self._bodies: list[inbox.Body] = []
@@ -143,7 +144,7 @@ class Group:
         for draft in self._drafts:
             if draft.answer is None and draft.prepared.source is not None:
                 if not draft.is_stored:
-                    draft.inbox_id = identifier("inb", self._now_us)
+                    draft.inbox_id = self._ids.new("inb")
                     draft.body_hash = inbox.body_hash(draft.prepared.request.body)
                 for item in draft.judged:
                     self._keep(draft, draft.prepared.source, item, opened)
@@ -153,7 +154,7 @@ class Group:
         return identities.find(self._connection, keys) if keys else {}
 
     def _claim(self, item: Judged, known: dict[Key, Known]) -> None:
-        item.notification = identifier("ntf", self._now_us)
+        item.notification = self._ids.new("ntf")
         found = Known(item.notification, item.merchant, item.money_hash)
         for merchant, digest in item.keys:
             if (merchant, digest) not in known:
@@ -182,7 +183,7 @@ class Group:
             if key in opened:
                 item.notification, item.merchant = opened[key]
                 return
-            item.notification = identifier("ntf", self._now_us)
+            item.notification = self._ids.new("ntf")
             opened[key] = (item.notification, item.merchant)
         self._notifications.append(
             notifications.Entry(
@@ -201,6 +202,7 @@ class Group:
         if item.held is None:
             self._deliveries += queued(
                 self._configuration,
+                self._ids,
                 merchant=item.merchant,
                 notification=item.notification,
                 source=source.id,
@@ -216,7 +218,7 @@ class Group:
         self._cases.append(
             cases.Entry(
                 merchant=merchant,
-                id=identifier("case", self._now_us),
+                id=self._ids.new("case"),
                 case_key=case_key,
                 kind=item.case_kind.value,
                 reason=held,
@@ -306,7 +308,7 @@ class Group:
         body = prepared.request.body
         self._refusals.append(
             refusals.Entry(
-                id=identifier("ref", self._now_us),
+                id=self._ids.new("ref"),
                 merchant=source.merchant,
                 source=source.id,
                 refused_at=prepared.request.received_at,
@@ -379,6 +381,7 @@ def _acknowledged(draft: Draft, source: Source, outcome: Outcome) -> WireRespons
 
 def queued(
     configuration: Configuration,
+    ids: Identifiers,
     *,
     merchant: str,
     notification: str,
@@ -390,7 +393,7 @@ def queued(
     return [
         deliveries.Entry(
             merchant=merchant,
-            id=identifier("dlv", now_us),
+            id=ids.new("dlv"),
             notification=notification,
             endpoint=endpoint.id,
             next_attempt_at=now_us,

@@ -132,7 +132,10 @@ class Database:
                 except BaseException:
                     _roll_back(transaction)
                     raise
-                self._commit(transaction)
+                if self.is_sqlite or urgency is not Urgency.INTAKE:
+                    self._commit(transaction)
+                else:
+                    self._commit_within_reach(connection, transaction)
         finally:
             if self._turnstile is not None:
                 self._turnstile.release()
@@ -176,6 +179,8 @@ class Database:
             yield
         except DBAPIError as error:
             raise self._noted(_translate(error.orig or error)) from error
+        except self._driver_errors as error:
+            raise self._noted(_translate(error)) from error
         except SQLAlchemyError as error:
             raise Unavailable(
                 f"the database cannot be used now ({type(error).__name__})"

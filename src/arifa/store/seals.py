@@ -8,7 +8,7 @@ own; at start the database must reach it.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -26,6 +26,7 @@ _COLUMNS: Final = (
     *("writer", "number", "previous", "head"),
     *("requests", "first_request", "last_request", "sealed_at"),
 )
+_CHUNK: Final = 1000
 GENESIS: Final = b"\x00" * 32
 
 
@@ -131,22 +132,24 @@ def _check_head(connection: Connection, path: Path) -> None:
 def verify(connection: Connection, writer: str) -> tuple[int, str | None]:
     """Walk the whole chain of one writer: (seals checked, what is wrong at the first bad one)."""
     previous, checked = GENESIS, 0
-    rows = connection.execution_options(yield_per=1000).execute(
-        sa.select(table).where(table.c.writer == writer).order_by(table.c.number)
-    )
-    for row in rows:
-        if row.number != checked + 1 or row.previous != previous:
-            return checked, f"seal {row.number} does not follow seal {checked}"
-        parts = _parts(connection, row)
-        if len(parts) != row.requests:
-            return (
-                checked,
-                f"seal {row.number} covers {row.requests} requests; {len(parts)} are left",
-            )
-        if chained(previous, parts) != row.head:
-            return checked, f"a request under seal {row.number} was changed"
-        previous, checked = row.head, checked + 1
+    while rows := _after(connection, writer, checked):
+        for row in rows:
+            if row.number != checked + 1 or row.previous != previous:
+                return checked, f"seal {row.number} does not follow seal {checked}"
+            parts = _parts(connection, row)
+            if len(parts) != row.requests:
+                return checked, (
+                    f"seal {row.number} covers {row.requests} requests; {len(parts)} are left"
+                )
+            if chained(previous, parts) != row.head:
+                return checked, f"a request under seal {row.number} was changed"
+            previous, checked = row.head, checked + 1
     return checked, None
+
+
+def _after(connection: Connection, writer: str, number: int) -> Sequence[Row[Any]]:
+    query = sa.select(table).where(table.c.writer == writer, table.c.number > number)
+    return connection.execute(query.order_by(table.c.number).limit(_CHUNK)).all()
 
 
 def _parts(connection: Connection, seal: Row[Any]) -> list[bytes]:
@@ -155,7 +158,8 @@ def _parts(connection: Connection, seal: Row[Any]) -> list[bytes]:
         sa.select(inbox.c.id, inbox.c.outcome, inbox.c.body_hash, inbox.c.answer)
         .where(
             inbox.c.merchant.in_(sa.select(merchants.c.merchant)),
-            inbox.c.id.between(seal.first_request, seal.last_request),
+            inbox.c.id >= seal.first_request,
+            inbox.c.id <= seal.last_request,
             inbox.c.writer == seal.writer,
             inbox.c.seal == seal.number,
         )

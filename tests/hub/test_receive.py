@@ -1,0 +1,470 @@
+"""Receiving: committed once, answered in the bank's own words, on both engines."""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from arifa import dialects
+from arifa.clock import now_us
+from arifa.errors import DataRefused, StoreBroken, Unavailable
+from arifa.hub.receive import Receiver
+from arifa.store import bulk, changes, notifications, refusals, seals, sources
+from arifa.store.opened import Store
+from arifa.store.schema import deliveries, inbox_bodies
+from arifa.store.schema import inbox as inbox_table
+from tests.engines import Opener
+from tests.hub.bank import BANK, Hub, altered, request
+
+
+@pytest.fixture
+def hub(store: Store) -> Hub:
+    """A hub with a source of each bank and one endpoint."""
+    return filled(store)
+
+
+def filled(store: Store) -> Hub:
+    hub = Hub(store)
+    hub.endpoint()
+    for dialect in BANK:
+        hub.source(dialect)
+    return hub
+
+
+def transaction_id(answer) -> str:
+    return json.loads(answer.body)["transactionID"]
+
+
+def test_a_yes_means_that_every_row_is_there(hub: Hub, opener: Opener) -> None:
+    """After the answer another process finds request, bytes, notification, identity, delivery."""
+    sent = request("kcb")
+
+    answer = hub.one("kcb", sent)
+
+    assert answer.status == 200
+    found = Hub(opener())
+    (notification,) = found.notifications()
+    assert transaction_id(answer) == notification.id
+    assert found.outcomes() == ["ACCEPTED"]
+    assert found.totals() == {"inbox_bodies": 1, "identities": 1, "deliveries": 1}
+    with found.store.database.read() as connection:
+        (body,) = connection.execute(sa.select(inbox_bodies.c.body)).scalars()
+    assert body == sent.body
+
+
+def test_identical_bytes_get_the_stored_answer_again(hub: Hub) -> None:
+    """A byte-equal repeat is answered byte for byte alike, and keeps no second copy."""
+    sent = request("kcb")
+
+    first, again = hub.one("kcb", sent), hub.one("kcb", sent)
+
+    assert again == first
+    assert hub.outcomes() == ["ACCEPTED", "DUPLICATE"]
+    assert hub.totals() == {"inbox_bodies": 1, "identities": 1, "deliveries": 1}
+
+
+def test_the_same_payment_in_a_new_envelope_is_the_same_payment(hub: Hub) -> None:
+    """Another request id for the same payment gets the same transaction id."""
+    first = hub.one("kcb", request("kcb"))
+
+    again = hub.one("kcb", request("kcb", requestId="another"))
+
+    assert transaction_id(again) == transaction_id(first)
+    assert again.status == 200
+    assert len(hub.notifications()) == 1
+
+
+def test_a_till_answer_echoes_the_ids_of_its_own_envelope(hub: Hub) -> None:
+    """A repeat in a new envelope is answered with the new envelope's ids."""
+    hub.one("kcb", request("kcb", "till"))
+
+    again = json.loads(hub.one("kcb", request("kcb", "till", header__messageID="77")).body)
+
+    assert again["header"]["messageID"] == "77"
+    assert len(hub.notifications()) == 1
+
+
+def test_the_same_reference_with_other_money_waits_as_one_case(hub: Hub) -> None:
+    """A conflict is answered as received, never counts, and opens one case however often it comes."""
+    hub.one("kcb", request("kcb"))
+    conflicting = request("kcb", transactionAmount="900.00")
+
+    answers = [hub.one("kcb", conflicting) for _ in range(3)]
+
+    assert {answer.status for answer in answers} == {200}
+    assert len({transaction_id(answer) for answer in answers}) == 1
+    assert [str(item.reading.amount) for item in hub.accepted()] == ["100.00 KES"]
+    (case,) = hub.cases()
+    assert (case.kind, case.against) == ("conflict", hub.accepted()[0].id)
+    assert hub.totals()["deliveries"] == 1
+
+
+def test_repeats_within_one_group_count_once(hub: Hub) -> None:
+    """A storm of one notification and its conflict in one group leaves one payment and one case."""
+    genuine, conflicting = request("kcb"), request("kcb", transactionAmount="900.00")
+
+    answers = hub.receive(*[("kcb", genuine)] * 20, *[("kcb", conflicting)] * 5)
+
+    assert len({transaction_id(answer) for answer in answers[:20]}) == 1
+    assert (len(hub.accepted()), len(hub.cases())) == (1, 1)
+    assert hub.outcomes().count("DUPLICATE") == 19
+    assert hub.totals()["inbox_bodies"] == 1 + 5
+
+
+def test_a_forged_request_leaves_a_count_and_a_masked_sample(hub: Hub) -> None:
+    """What is not genuine is refused in the bank's form and never becomes a payment."""
+    forged = altered(request("kcb"), b"100.00", b"900.00")
+
+    answer = hub.one("kcb", forged)
+
+    assert (answer.status, json.loads(answer.body)["statusCode"]) == (401, 1)
+    assert hub.notifications() == []
+    assert hub.outcomes() == []
+    with hub.store.database.read() as connection:
+        source = sources.get(connection, hub.store.vault, "kcb")
+        assert sources.counters(connection, source)["refused"] == 1
+        (sample,) = refusals.listed(connection)
+    assert sample.body_bytes == len(forged.body)
+    for personal in ("John", "25471111111", "100000"):
+        assert personal not in sample.sample
+
+
+def test_the_ring_of_refusals_is_bounded(sqlite_store: Store, monkeypatch) -> None:
+    """However many forgeries come, a bounded number of samples is kept and all are counted."""
+    hub = filled(sqlite_store)
+    monkeypatch.setattr(refusals, "RING_MAX", 10)
+    monkeypatch.setattr("arifa.hub.record.SAMPLES_A_SECOND", 10**6)
+    forged = altered(request("kcb"), b"100.00", b"900.00")
+
+    for _ in range(5):
+        hub.receive(*[("kcb", forged)] * 7)
+
+    with hub.store.database.read() as connection:
+        assert len(refusals.listed(connection, limit=1000)) == 10
+        source = sources.get(connection, hub.store.vault, "kcb")
+        assert sources.counters(connection, source)["refused"] == 35
+
+
+def test_what_is_genuine_but_unreadable_is_kept(hub: Hub) -> None:
+    """A genuine message without an amount is stored with its bytes, and answered as unreadable."""
+    answer = hub.one("kcb", request("kcb", transactionAmount=None))
+
+    assert answer.status == 400
+    assert hub.outcomes() == ["UNREADABLE"]
+    assert hub.totals() == {"inbox_bodies": 1, "identities": 0, "deliveries": 0}
+
+
+def test_failed_then_success_under_one_reference_are_two(hub: Hub) -> None:
+    """Jenga's FAILED and SUCCESS share a reference: neither hides the other."""
+    hub.one("jenga", request("jenga", transaction__status="FAILED"))
+    hub.one("jenga", request("jenga", transaction__status="SUCCESS"))
+
+    assert [item.reading.status.value for item in hub.accepted()] == ["failed", "success"]
+
+
+def test_a_reversal_on_an_unproven_word_is_held(hub: Hub) -> None:
+    """CBS's IsReversal is not signed: what says so waits for a second proof."""
+    answer = hub.one("cbs", request("cbs", "reversal"))
+
+    assert answer.status == 200
+    assert hub.accepted() == []
+    (case,) = hub.cases()
+    assert case.kind == "unproven"
+    assert hub.totals()["deliveries"] == 0
+
+
+def test_another_split_of_a_signed_text_is_a_case(hub: Hub) -> None:
+    """The Mac has no separators: the same text cut elsewhere is never a second payment."""
+    genuine = request("cbs")
+    hub.one("cbs", genuine)
+    document = json.loads(genuine.body)
+    shifted = {
+        **document,
+        "InvoiceNumber": document["InvoiceNumber"] + document["PaymentRef"][:1],
+        "PaymentRef": document["PaymentRef"][1:],
+    }
+
+    answer = hub.one("cbs", replace(genuine, body=json.dumps(shifted).encode()))
+
+    assert answer.status == 200
+    assert len(hub.accepted()) == 1
+    assert len(hub.cases()) == 1
+
+
+@pytest.mark.parametrize(
+    "field", ["IsReversal", "PaymentDate", "Channel", "ResponseCode", "BankName"]
+)
+def test_an_altered_unproven_field_never_counts_a_second_time(hub: Hub, field: str) -> None:
+    """Whatever is changed outside the Mac, the payment counts once."""
+    genuine = request("cbs")
+    hub.one("cbs", genuine)
+    document = json.loads(genuine.body)
+    document[field] = not document[field] if field == "IsReversal" else "changed"
+
+    hub.one("cbs", replace(genuine, body=json.dumps(document).encode()))
+
+    assert len(hub.accepted()) == 1
+
+
+def test_a_second_notification_of_one_receipt_is_likely_a_duplicate(hub: Hub) -> None:
+    """Another reference with the same M-Pesa receipt waits as a case."""
+    hub.one("kcb", request("kcb", "till"))
+    document = json.loads(dialects.get("kcb").cases["till"].body)
+    data = document["requestPayload"]["additionalData"]["notificationData"]
+    data["transactionID"] = "FT99999XXXXX"
+
+    hub.one("kcb", request("kcb", "till", requestPayload=document["requestPayload"]))
+
+    assert len(hub.accepted()) == 1
+    (case,) = hub.cases()
+    assert case.kind == "likely_duplicate"
+
+
+def test_money_goes_to_the_merchant_of_its_account(hub: Hub, store: Store) -> None:
+    """A source that routes gives each notification to the account's merchant, others to its own."""
+    from arifa.store import merchants
+
+    with store.database.write() as connection:
+        merchants.add(connection, "duka", now_us())
+    hub.source("kcb", "shared", scope="kcb:shared", routes={"JD002": "duka"})
+
+    hub.one("shared", request("kcb", transactionReference="FT1", creditAccountIdentifier="JD002"))
+    hub.one("shared", request("kcb", transactionReference="FT2"))
+
+    assert [item.merchant for item in hub.notifications()] == ["duka", "default"]
+
+
+def test_a_notification_for_another_account_is_held(hub: Hub) -> None:
+    """A source that is for one account does not count money of another."""
+    hub.source("kcb", "one", scope="kcb:one", account="JD777")
+
+    hub.one("one", request("kcb"))
+
+    assert hub.accepted() == []
+    assert len(hub.cases()) == 1
+
+
+def test_a_change_counts_at_the_next_request(hub: Hub, store: Store) -> None:
+    """Pausing, resuming and new credentials by another process are seen at once."""
+    with store.database.write() as connection:
+        sources.set_state(connection, hub.sources["kcb"], sources.PAUSED, now_us())
+    paused = hub.one("kcb", request("kcb"))
+    with store.database.write() as connection:
+        sources.set_state(connection, hub.sources["kcb"], sources.ACTIVE, now_us())
+        sources.set_credentials(
+            connection, store.vault, hub.sources["cbs"], BANK["jenga"], now_us()
+        )
+    resumed, rotated = hub.receive(("kcb", request("kcb")), ("cbs", request("cbs")))
+
+    assert (paused.status, resumed.status, rotated.status) == (503, 200, 401)
+
+
+def test_a_removed_source_is_not_found_and_its_payments_stay_known(hub: Hub, store: Store) -> None:
+    """A new source of the same scope does not count again what an earlier one has received."""
+    hub.one("kcb", request("kcb"))
+    with store.database.write() as connection:
+        sources.remove(connection, hub.sources["kcb"], now_us())
+    hub.source("kcb", "kcb-anew")
+
+    gone, again = hub.receive(("token-of-kcb", request("kcb")), ("kcb-anew", request("kcb")))
+
+    assert gone is None
+    assert again.status == 200
+    assert len(hub.notifications()) == 1
+
+
+def test_one_bad_row_is_bisected_out(hub: Hub, monkeypatch) -> None:
+    """A value that the database refuses costs its own request only, whose bytes are kept."""
+    inserted = bulk.insert
+
+    def refusing(connection, table, columns, rows):
+        if table.name == "notifications" and any("POISON" in str(row) for row in rows):
+            raise DataRefused("a planted data error")
+        inserted(connection, table, columns, rows)
+
+    monkeypatch.setattr(bulk, "insert", refusing)
+    group = [("kcb", request("kcb", transactionReference=f"FT{number}")) for number in range(9)]
+    group[4] = ("kcb", request("kcb", transactionReference="POISON"))
+
+    answers = hub.receive(*group)
+
+    assert [answer.status for answer in answers] == [200] * 4 + [400] + [200] * 4
+    assert len(hub.accepted()) == 8
+    assert sorted(hub.outcomes()) == ["ACCEPTED"] * 8 + ["UNREADABLE"]
+
+
+@pytest.mark.parametrize("error", [Unavailable("planted"), StoreBroken("planted")])
+def test_a_failing_store_is_never_a_yes(hub: Hub, monkeypatch, error) -> None:
+    """Trouble with the database is the bank's own failure answer; a resend is then received."""
+    inserted = bulk.insert
+
+    def failing(connection, table, columns, rows):
+        if table.name == "deliveries":
+            raise error
+        inserted(connection, table, columns, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bulk, "insert", failing)
+        refused = hub.receive(("kcb", request("kcb")), ("cbs", request("cbs")))
+    nothing = hub.notifications()
+    resent = hub.one("kcb", request("kcb"))
+
+    assert [answer.status for answer in refused] == [503, 503]
+    assert json.loads(refused[0].body)["statusCode"] == 1
+    assert nothing == []
+    assert (resent.status, hub.outcomes()) == (200, ["ACCEPTED"])
+
+
+def test_nodes_that_race_count_each_payment_once(opener: Opener) -> None:
+    """Several nodes that receive the same messages at once never count one twice."""
+    first = filled(opener())
+    messages = [request("kcb", transactionReference=f"FT{number % 30}") for number in range(120)]
+    is_shared = not first.store.database.is_sqlite
+    nodes = [first.receiver]
+    nodes += [Receiver(opener(worker)) for worker in range(1, 4)] if is_shared else []
+    answers: list[tuple[str, int, str]] = []
+    start = threading.Barrier(len(nodes))
+
+    def run(node: Receiver, seed: int) -> None:
+        shuffled = random.Random(seed).sample(messages, len(messages))
+        start.wait()
+        for begin in range(0, len(shuffled), 8):
+            part = shuffled[begin : begin + 8]
+            group = [node.prepare("token-of-kcb", item) for item in part]
+            for item, answer in zip(part, node.receive(group), strict=True):
+                reference = json.loads(item.body)["transactionReference"]
+                answers.append((reference, answer.status, transaction_id(answer)))
+
+    threads = [threading.Thread(target=run, args=(node, seed)) for seed, node in enumerate(nodes)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert {status for _, status, _ in answers} == {200}
+    assert len(first.accepted()) == 30
+    assert first.count(deliveries) == 30
+    assert len({(reference, told) for reference, _, told in answers}) == 30
+    with first.store.database.read() as connection:
+        for writer in seals.writers(connection):
+            assert seals.verify(connection, writer)[1] is None
+
+
+MESSAGES = [
+    request("kcb", transactionReference=f"FT{number}", transactionAmount=amount)
+    for number in range(3)
+    for amount in ("100.00", "200.00")
+]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_order_and_grouping_ends_alike(tmp_path_factory, data) -> None:
+    """Per reference one payment counts and each other amount is one case, whatever the order."""
+    from arifa.store.opened import open_store
+
+    order = data.draw(st.lists(st.sampled_from(MESSAGES), min_size=1, max_size=24))
+    cuts = data.draw(st.lists(st.integers(1, 5), min_size=24, max_size=24))
+    store = open_store(tmp_path_factory.mktemp("any"))
+    hub = Hub(store)
+    hub.source("kcb")
+    position = 0
+    for cut in cuts:
+        if position < len(order):
+            hub.receive(*[("kcb", item) for item in order[position : position + cut]])
+            position += cut
+    seen = {(json.loads(item.body)["transactionReference"], item.body) for item in order}
+    references = {reference for reference, _ in seen}
+
+    assert len(hub.accepted()) == len(references)
+    assert len(hub.cases()) == len(seen) - len(references)
+    assert len(hub.outcomes()) == len(order)
+    store.close()
+
+
+def test_the_seals_follow_each_other_and_show_a_change(sqlite_store: Store) -> None:
+    """A request changed behind the triggers' back is found by the walk over the chain."""
+    hub = filled(sqlite_store)
+    for number in range(5):
+        hub.receive(
+            ("kcb", request("kcb", transactionReference=f"FT{number}")), ("cbs", request("cbs"))
+        )
+    with sqlite_store.database.read() as connection:
+        assert seals.verify(connection, sqlite_store.writer) == (5, None)
+
+    with sqlite_store.database.write() as connection:
+        connection.exec_driver_sql("DROP TRIGGER inbox_no_update")
+        connection.execute(
+            sa.update(inbox_table)
+            .where(inbox_table.c.seal == 3, inbox_table.c.outcome == "ACCEPTED")
+            .values(outcome="CONFLICT")
+        )
+
+    with sqlite_store.database.read() as connection:
+        checked, wrong = seals.verify(connection, sqlite_store.writer)
+    assert checked == 2
+    assert wrong == "a request under seal 3 was changed"
+
+
+def test_an_unknown_path_writes_nothing(hub: Hub) -> None:
+    """A request without a source gets no bank's answer and leaves no row."""
+    (answer,) = hub.receive(("nobody", request("kcb")))
+
+    assert answer is None
+    assert hub.outcomes() == []
+
+
+def test_an_address_outside_the_list_has_no_bank_to_speak_to(hub: Hub) -> None:
+    """The list of the source is looked at before any proof, and answered plainly."""
+    answer = hub.one("xente", replace(request("xente"), peer="10.0.0.1"))
+
+    assert answer.status == 403
+    assert hub.outcomes() == []
+
+
+def test_the_stored_reading_is_what_was_read(hub: Hub) -> None:
+    """A notification comes out of the store as the dialect read it."""
+    sent = request("jenga")
+    hub.one("jenga", sent)
+    bank = dialects.get("jenga")
+
+    (stored,) = hub.notifications()
+
+    assert [stored.reading] == bank.receive(sent, BANK["jenga"], bank.defaults, sent.received_at)
+
+
+def test_a_search_finds_what_has_just_come_and_what_is_indexed(hub: Hub) -> None:
+    """References are found before and after the follower has passed, and never twice."""
+    from arifa.store import references
+
+    for number in range(4):
+        hub.one("kcb", request("kcb", transactionReference=f"FT{number}"))
+
+    def found(reference: str) -> int:
+        with hub.store.database.read() as connection:
+            return len(notifications.listed(connection, reference=reference))
+
+    before = [found("FT2"), found("INV-0001"), found("FT9")]
+    later = now_us() + 2 * references.MARGIN_SECONDS * 1_000_000
+    with hub.store.database.write() as connection:
+        assert references.follow(connection, later) == 4
+    hub.one("kcb", request("kcb", transactionReference="FT8"))
+
+    assert before == [1, 4, 0]
+    assert [found("FT2"), found("INV-0001"), found("FT9")] == [1, 5, 0]
+
+
+def test_changes_are_counted(hub: Hub) -> None:
+    """Every change of the configuration moves the number that the intake compares."""
+    with hub.store.database.read() as connection:
+        before = changes.number(connection)
+    hub.source("kcb", "one-more")
+    with hub.store.database.read() as connection:
+        assert changes.number(connection) == before + 1
