@@ -50,6 +50,8 @@ class App:
         if path == "/early":
             await answer(send, b"early")
             return
+        if path == "/block":
+            time.sleep(0.5)  # noqa: ASYNC251 - it is what it is for
         if path == "/late":
             await asyncio.sleep(0.4)
         body = b""
@@ -515,6 +517,20 @@ def test_a_slow_body_is_refused(served: Served, head: bytes) -> None:
     wait_until(lambda: served.app.disconnected == ["/b"])
 
 
+def test_an_idle_connection_is_closed_without_a_word(served: Served) -> None:
+    """After an answer, a connection on which nothing comes is closed after the keep-alive time."""
+    with served.connect() as client:
+        reader = Reader(client)
+        for _ in range(3):
+            client.sendall(GOOD)
+            assert reader.answer().status == 200
+            time.sleep(0.12)  # each request begins that time again
+        started = time.monotonic()
+        reader.end()
+        assert time.monotonic() - started < 0.2 + LATE
+    assert not any(served.protocol.watch.refusals.values())
+
+
 def test_a_connection_answered_early_does_not_stay(served: Served) -> None:
     """After an answer that did not wait for the body, keep-alive still ends the connection."""
     with served.connect() as client:
@@ -544,6 +560,18 @@ def test_time_in_which_we_do_not_read_is_not_the_clients() -> None:
         client.sendall(b"POST /late HTTP/1.1\r\ncontent-length: 1000000\r\n\r\n")
         client.sendall(b"b" * 1_000_000)
         assert Reader(client).answer().body == b"/late 1000000"
+
+
+def test_time_in_which_we_could_not_read_is_not_the_clients(served: Served) -> None:
+    """A client whose bytes came in time is not refused because the process was held up."""
+    with served.connect() as client, served.connect() as other:
+        client.sendall(GOOD[:20])
+        time.sleep(0.05)
+        other.sendall(GOOD.replace(b"/", b"/block", 1))
+        time.sleep(0.05)
+        client.sendall(GOOD[20:])
+        assert Reader(client).answer().body == b"/ 2"
+        assert Reader(other).answer().body == b"/block 2"
 
 
 def test_a_refused_body_ends_its_handler_and_silences_it() -> None:
@@ -898,9 +926,8 @@ def test_uvicorn_still_has_what_is_relied_on() -> None:
     with serving(Spy) as served, served.connect() as client:
         client.sendall(GOOD)
         assert Reader(client).answer().status == 200
-        objects: dict[str, object] = {
-            type(part).__name__: part for part in (seen[0].cycle, seen[0].flow)
-        }
+        parts = (seen[0].cycle, seen[0].flow, seen[0].server_state)
+        objects: dict[str, object] = {type(part).__name__: part for part in parts}
         objects[HttpToolsProtocol.__name__] = seen[0]
         missing = [
             f"{path}.{name}"

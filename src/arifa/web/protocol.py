@@ -10,8 +10,9 @@ class never receives more than `Limits.body_bytes`, and waits for a body no long
 `Limits.body_seconds`: after that its `receive()` says `http.disconnect`.
 
 Time is kept by one periodic sweep over all connections, not by timers per request: a request that
-arrives whole in one read sets no deadline at all. So every deadline is kept to within two sweeps
-late (`Watch.period`, half a second by default) and never early.
+arrives whole in one read sets no deadline at all. So a deadline is kept up to one sweep late
+(`Watch.period`, a fifth of a second with the default limits) and never early. Keep-alive is kept
+the same way, which pays for the rest: uvicorn arms and cancels a timer for every request.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from arifa.clock import monotonic
 
 if TYPE_CHECKING:
     import asyncio
@@ -64,16 +67,16 @@ RELIED_ON: Final = {
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol": (
         # Attributes of a connection.
         *("client", "cycle", "flow", "headers", "loop", "parser", "pipeline", "server_state"),
-        *("timeout_keep_alive", "timeout_keep_alive_task", "transport", "url"),
+        *("timeout_keep_alive", "transport", "url"),
         # Methods overridden, or called.
         *("connection_lost", "connection_made", "data_received", "on_body"),
         *("on_headers_complete", "on_message_complete", "on_response_complete"),
-        *("timeout_keep_alive_handler", "_unset_keepalive_if_required"),
     ),
     "uvicorn.protocols.http.httptools_impl.RequestResponseCycle": (
         *("disconnected", "keep_alive", "message_event", "response_complete", "response_started"),
     ),
     "uvicorn.protocols.http.flow_control.FlowControl": ("read_paused", "resume_reading"),
+    "uvicorn.server.ServerState": ("default_headers", "total_requests"),
 }
 """What this module uses of uvicorn beyond its documented interface; a test looks for each."""
 
@@ -153,7 +156,6 @@ class Watch:
         )
         self.period = min(0.5, max(0.01, shortest / 10))
         """Seconds between two sweeps."""
-        self._now = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._exempt = [ipaddress.ip_network(network) for network in limits.exempt]
@@ -161,8 +163,8 @@ class Watch:
         self.peer_name = functools.lru_cache(maxsize=4096)(self._peer_name)
 
     def deadline(self, seconds: float) -> float:
-        """When `seconds` from now have surely passed, by the clock of the last sweep."""
-        return self._now + self.period + seconds
+        """When `seconds` from now have passed. The loop's own time is that of its turn's start."""
+        return monotonic() + seconds
 
     def enter(self, connection: LimitedProtocol) -> None:
         """Count a connection, and see that the sweep runs on its loop."""
@@ -176,7 +178,6 @@ class Watch:
         if connection.peer is not None:
             self.per_peer[connection.peer] += 1
         if self._timer is None:
-            self._now = connection.loop.time()
             self._timer = connection.loop.call_later(self.period, self._sweep, connection.loop)
 
     def leave(self, connection: LimitedProtocol) -> None:
@@ -190,12 +191,14 @@ class Watch:
                 del self.per_peer[connection.peer]
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._now = loop.time()
+        # Both event loops read what has arrived before they run a timer that is due: whose bytes
+        # came in time is not late when the process was held up.
+        now = monotonic()
         # A server without connections sleeps.
         self._timer = loop.call_later(self.period, self._sweep, loop) if self.connections else None
         for connection in tuple(self.connections):
             try:
-                connection.check(self._now)
+                connection.check(now)
             except Exception:
                 # One broken connection must not end the deadlines of all others.
                 logger.exception("a connection failed its check and was dropped")
@@ -246,11 +249,12 @@ class LimitedProtocol(HttpToolsProtocol):
         """Under which name `Watch.per_peer` counts this connection."""
         self.url = b""  # uvicorn sets it only when a request begins
         self._phase = _HEAD  # a fresh connection owes us a request
-        self._deadline = math.inf  # of this phase, by the loop's clock; no meaning in _IDLE
+        self._deadline = math.inf  # of this phase
         self._room = self._max_head  # bytes that the parser may still get of this head
         self._body_room = 0  # bytes that this body may still have
         self._wire_room = _UNCOUNTED  # bytes that a chunked body may still take on the wire
         self._timed: object = None  # the cycle that `_deadline` is for, in _BODY
+        self._idle_after: object = None  # the answered cycle that it is for, in _IDLE
         self._farewell = b""  # a refusal that waits for the answers before it
         self._unread = 0  # bytes that the client had not taken at the last sweep
         self._unread_since = math.inf
@@ -285,8 +289,6 @@ class LimitedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         # uvicorn's own method is replaced, not called: it writes its 400 at once, ahead of the
         # answers that pipelined requests still wait for, and loses the body behind an Upgrade.
-        if self.timeout_keep_alive_task is not None:
-            self._unset_keepalive_if_required()
         if len(data) <= self._room:
             self._feed(data)
             return
@@ -424,6 +426,16 @@ class LimitedProtocol(HttpToolsProtocol):
         self._phase = _IDLE
         self.url = b""
 
+    def on_response_complete(self) -> None:
+        if self.pipeline or self.transport.is_closing():
+            super().on_response_complete()
+            return
+        # The rest of uvicorn's own method, without its keep-alive timer. That is armed also when
+        # part of the next request is here already, and cuts it short; and it is cancelled for
+        # good by what comes of a body after an early answer. `_bound_idleness` does neither.
+        self.server_state.total_requests += 1
+        self.flow.resume_reading()
+
     # Refusing
 
     def _stop(self, refusal: Refusal, detail: str = "") -> NoReturn:
@@ -505,15 +517,13 @@ class LimitedProtocol(HttpToolsProtocol):
             self.watch.refusals[Refusal.SLOW_READER.kind] += 1
             self.transport.abort()
         elif self._phase == _IDLE:
-            self._keep_alive_runs()
+            self._bound_idleness(now)
         elif self._phase == _DONE:
             self._leave(now)
         else:
             self._bound_request(now)
 
     def _bound_request(self, now: float) -> None:
-        # uvicorn arms its keep-alive timer after an answer even when more has come by then.
-        self._unset_keepalive_if_required()
         if self.flow.read_paused:
             self._deadline += self.watch.period  # it is we who do not read
         elif now >= self._deadline:
@@ -527,13 +537,14 @@ class LimitedProtocol(HttpToolsProtocol):
         elif now >= self._deadline:
             self.transport.abort()
 
-    def _keep_alive_runs(self) -> None:
-        # When a handler answers before the body has ended, the rest of the body cancels uvicorn's
-        # keep-alive timer and nothing arms it again: the connection would stay for ever.
-        if self.timeout_keep_alive_task is None and self.cycle.response_complete:
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+    def _bound_idleness(self, now: float) -> None:
+        """Close a connection on which nothing came for `timeout_keep_alive` after an answer."""
+        if self._idle_after is not self.cycle:
+            if self.cycle.response_complete:
+                self._idle_after = self.cycle
+                self._deadline = now + self.timeout_keep_alive
+        elif now >= self._deadline:
+            self.transport.close()
 
     def _is_unread(self, now: float) -> bool:
         """Whether the client has taken nothing of what waits for it for too long."""
