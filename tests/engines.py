@@ -27,7 +27,7 @@ def postgres_template(tmp_path_factory: pytest.TempPathFactory) -> tuple[Postgre
 @pytest.fixture(params=["sqlite", "postgres"])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     """Opens the test's own database, as often as it is called: as several nodes would."""
-    url, opened = None, []
+    url, server, opened = None, None, []
     if request.param == "postgres":
         server, template = request.getfixturevalue("postgres_template")
         url = server.create_database(template)
@@ -40,7 +40,7 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opener]:
     yield opened_again
     for store in opened:
         store.close()
-    if url is not None:
+    if server is not None:
         server.drop_database(url)
 
 

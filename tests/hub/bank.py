@@ -84,8 +84,8 @@ class Hub:
             endpoints.add(connection, self.store.vault, made, now_us())
         return made
 
-    def receive(self, *requests: tuple[str, WireRequest]) -> list[WireResponse | None]:
-        """Receive (source name or token, request) in one group."""
+    def receive(self, *requests: tuple[str, WireRequest]) -> list[Any]:
+        """Receive (source name or token, request) in one group: answers, None where not found."""
         return self.receiver.receive(
             [
                 self.receiver.prepare(
@@ -98,7 +98,7 @@ class Hub:
     def one(self, name: str, request: WireRequest) -> WireResponse:
         """Receive one request of the source `name`."""
         (answer,) = self.receive((name, request))
-        assert answer is not None
+        assert isinstance(answer, WireResponse)
         return answer
 
     # ------------------------------------------------------------------ what is in the books

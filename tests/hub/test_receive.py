@@ -6,6 +6,7 @@ import json
 import random
 import threading
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -338,7 +339,8 @@ def test_nodes_that_race_count_each_payment_once(opener: Opener) -> None:
         for begin in range(0, len(shuffled), 8):
             part = shuffled[begin : begin + 8]
             group = [node.prepare("token-of-kcb", item) for item in part]
-            for item, answer in zip(part, node.receive(group), strict=True):
+            answered: list[Any] = node.receive(group)
+            for item, answer in zip(part, answered, strict=True):
                 reference = json.loads(item.body)["transactionReference"]
                 answers.append((reference, answer.status, transaction_id(answer)))
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
@@ -21,6 +22,7 @@ from sqlalchemy import event
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
+from arifa.clock import monotonic
 from arifa.errors import (
     DataRefused,
     Refused,
@@ -313,7 +315,7 @@ def _configure_sqlite(connection: Any, *, reading: bool) -> None:
             "the database file belongs to another program; give another --data or --database"
         )
     # An error while switching to WAL is only raised if the row is fetched (reliability.md, M2).
-    if pragma("journal_mode", "wal") != "wal":
+    if _patiently(lambda: pragma("journal_mode", "wal")) != "wal":
         raise StoreUnfit(
             "this file system does not allow SQLite's write-ahead log; use a local disk"
         )
@@ -329,6 +331,18 @@ def _configure_sqlite(connection: Any, *, reading: bool) -> None:
     for name, value in wanted.items():
         if pragma(name, value) != value:
             raise StoreUnfit(f"SQLite does not keep the setting {name}={value}")
+
+
+def _patiently(act: Callable[[], Any]) -> Any:
+    """Do it again while the file is locked: a switch to WAL does not wait by itself."""
+    deadline = monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            return act()
+        except Exception as error:
+            if not any(word in str(error) for word in _BUSY) or monotonic() > deadline:
+                raise
+            time.sleep(0.01)
 
 
 def mark_as_ours(connection: Connection) -> None:

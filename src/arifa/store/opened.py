@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -16,10 +17,19 @@ from arifa.store import seals
 from arifa.store.database import Database, database_url, sqlite_path
 from arifa.store.migrate import migrate
 from arifa.store.schema import meta
-from arifa.store.vault import KEY_BYTES, Vault, new_key, read_key, read_key_file, write_key_file
+from arifa.store.vault import (
+    KEY_BYTES,
+    Vault,
+    key_text,
+    new_key,
+    read_key,
+    read_key_file,
+    write_once,
+)
 
 KEY_FILE: Final = "master.key"
 NODE_FILE: Final = "node"
+_NODE_NAME: Final = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 _FINGERPRINT: Final = "key_fingerprint"
 
 
@@ -115,14 +125,10 @@ def _open_vault(database: Database, folder: Path, key: str | None, *, is_new: bo
                 f"the database holds secrets, but its key is missing: put {KEY_FILE} back into "
                 f"{folder}, or give it in ARIFA_KEY (base64 of {KEY_BYTES} bytes)"
             )
-        found = new_key()
-        try:
-            write_key_file(folder / KEY_FILE, found)
-        except Refused:
-            # Another command of the same moment has made it.
-            found = read_key_file(folder / KEY_FILE)
-            if found is None:
-                raise
+        # Where another command of the same moment has made one, that one is the key.
+        write_once(folder / KEY_FILE, key_text(new_key()))
+        found = read_key_file(folder / KEY_FILE)
+        assert found is not None
     vault = Vault(found)
     if expected is None:
         expected = _claim_fingerprint(database, vault.fingerprint)
@@ -153,18 +159,14 @@ def _meta(connection: Connection, name: str) -> str | None:
 def _node_name(folder: Path) -> str:
     """This node's name: random, made once, kept beside the data."""
     path = folder / NODE_FILE
+    if not path.exists():
+        write_once(path, f"node-{unguessable()[:16]}\n".encode())
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    except FileExistsError:
         name = path.read_text("ascii").strip()
-        if name:
-            return name
-        raise Refused(f"{path} is empty; remove it") from None
-    name = f"node-{unguessable()[:16]}"
-    with os.fdopen(descriptor, "w", encoding="ascii") as file:
-        file.write(name)
-        file.flush()
-        os.fsync(file.fileno())
+    except (OSError, UnicodeDecodeError):
+        name = ""
+    if not _NODE_NAME.fullmatch(name):
+        raise Refused(f"{path} does not hold this node's name; put it back from a backup")
     return name
 
 

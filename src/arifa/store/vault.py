@@ -56,6 +56,11 @@ def new_key() -> bytes:
     return os.urandom(KEY_BYTES)
 
 
+def key_text(key: bytes) -> bytes:
+    """The key as its file holds it: base64, and a line end."""
+    return b64encode(key) + b"\n"
+
+
 def read_key(text: str, where: str) -> bytes:
     """The key that base64 `text` holds; `where` names its place for the error.
 
@@ -89,17 +94,25 @@ def read_key_file(path: Path) -> bytes | None:
     return read_key(text, str(path))
 
 
-def write_key_file(path: Path, key: bytes) -> None:
-    """Make the key file, mode 0600, on disk before anything is sealed with it.
+def write_once(path: Path, content: bytes) -> bool:
+    """Make a file, mode 0600, whole and on disk before it has its name; false where it is there.
 
     Raises:
-        Refused: it exists already or cannot be written.
+        Refused: it cannot be written.
     """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(b64encode(key) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(fresh, path)
+        except FileExistsError:
+            return False
+        finally:
+            fresh.unlink()
     except OSError as error:
-        raise Refused(f"the key file {path} cannot be made: {error}") from error
+        raise Refused(f"the file {path} cannot be made: {error.strerror}") from error
+    return True
