@@ -56,6 +56,7 @@ def test_prepared_is_rendered_and_signed():
     """The request verifies under the standard's own library."""
     prepared = prepare(Errand(CLAIMED, endpoint(), notification()), now_us())
     assert prepared.verdict is None
+    assert prepared.request is not None
     headers = {name.decode(): value.decode() for name, value in prepared.request.headers}
     event = Webhook(SECRET.decode()).verify(prepared.request.body, headers)
     assert event["data"]["id"] == headers["webhook-id"] == "ntf_1"
@@ -64,9 +65,12 @@ def test_prepared_is_rendered_and_signed():
 def test_as_received_needs_the_original():
     """With the original its bytes go out; without it there is nothing to say, for good."""
     errand = Errand(CLAIMED, endpoint("as_received"), notification(), ORIGINAL)
-    assert prepare(errand, NOW).request.body == ORIGINAL.body
+    passed_on = prepare(errand, NOW).request
+    assert passed_on is not None
+    assert passed_on.body == ORIGINAL.body
     gone = prepare(errand._replace(original=None), NOW)
     assert gone.request is None
+    assert gone.verdict is not None
     assert gone.verdict.cause is Cause.INEXPRESSIBLE
 
 
@@ -112,6 +116,7 @@ def test_a_dialect_that_breaks_stops_nobody(monkeypatch):
 
     monkeypatch.setattr(type(dialects.get("standard_webhooks")), "write", broken)
     verdict = prepare(Errand(CLAIMED, endpoint(), notification()), NOW).verdict
+    assert verdict is not None
     assert verdict.cause is Cause.INTERNAL
     assert "ZeroDivisionError" in verdict.detail
     assert "John" not in verdict.detail

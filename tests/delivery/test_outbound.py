@@ -259,7 +259,7 @@ def alone(monkeypatch):
             return ask(host, *args, **kwargs)
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(module.socket, "getaddrinfo", looked_up)
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -312,7 +312,7 @@ def _resolving(monkeypatch, *answers):
             for item in addresses
         ]
 
-    monkeypatch.setattr(module.socket, "getaddrinfo", looked_up)
+    monkeypatch.setattr(socket, "getaddrinfo", looked_up)
 
 
 @pytest.mark.parametrize(
@@ -416,11 +416,14 @@ def test_urls_that_are_taken():
 @asynccontextmanager
 async def raw(behaviour, tls=None):
     """A server that does as `behaviour(reader, writer)` says with each connection."""
-    count, tasks = [0], set()
+    count = [0]
+    tasks: set[asyncio.Task] = set()
 
     async def connected(reader, writer):
         count[0] += 1
-        tasks.add(asyncio.current_task())
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
         try:
             with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
                 await behaviour(reader, writer)
@@ -594,7 +597,7 @@ def test_a_name_that_is_not_there(monkeypatch):
     def missing(*_, **__):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(module.socket, "getaddrinfo", missing)
+    monkeypatch.setattr(socket, "getaddrinfo", missing)
 
     async def main():
         async with Outbound() as client:

@@ -132,7 +132,7 @@ def test_retried_on_schedule_until_dead(hub):
             [identity] = hub.queue(hub.endpoint(merchant.url))
             worker = hub.worker(clock=clock, random=lambda: 0.5)
             watch = Watch(worker)
-            due = []
+            due: list[int] = []
             async with running(worker):
                 while True:
                     await watch.until(lambda: hub.row(identity).attempt_count == len(due) + 1)

@@ -45,6 +45,7 @@ class AsReceived(Dialect):
     proofs = (WebhookSignature(),)
     defaults = Profile(currency="KES", timezone="Africa/Nairobi")
     expresses = ANYTHING
+    passes_on = True
 
     def read(self, verified: Verified, profile: Profile) -> NoReturn:
         """Never: the form is a bank's.
