@@ -126,8 +126,12 @@ def measure(name: str, folder: Path, url: str | None, given: argparse.Namespace)
         fsync = fsync_p99_ms(folder)
     store.close()
     found = {key: statistics.median(item[key] for item in rounds) for key in rounds[0]}
-    return {**found, "half_rate_p50_ms": half.p50_ms, "half_rate_p99_ms": half.p99_ms,
-            "fsync_p99_ms": fsync}
+    return {
+        **found,
+        "half_rate_p50_ms": half.p50_ms,
+        "half_rate_p99_ms": half.p99_ms,
+        "fsync_p99_ms": fsync,
+    }
 
 
 def _check(result: Result, before: dict[str, int], after: dict[str, int]) -> None:
