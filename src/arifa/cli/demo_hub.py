@@ -51,7 +51,6 @@ sys.exit(main(sys.argv[1:]))
 class Feed:
     """A source as its bank was told of it: the path to post to, and the bank's credentials."""
 
-    id: str
     path: str
     credentials: Credentials
 
@@ -61,7 +60,7 @@ class DemoHub:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._ids: dict[str, str] = {}
+        self._names: list[str] = []
         self._process: subprocess.Popen[str] | None = None
         self._files = {
             PASSWORD_FILE: self._secret_file("bank-password"),
@@ -103,8 +102,8 @@ class DemoHub:
         """Make a source, and the bank's side of its credentials."""
         flags = [str(self._files.get(flag, flag)) for flag in part.flags]
         (row,) = self.ask("source", "add", part.name, "--dialect", part.dialect, *flags)
-        self._ids[part.name] = str(row["id"])
-        return Feed(str(row["id"]), str(row["path"]), self._banks_side(part, row))
+        self._names.append(part.name)
+        return Feed(str(row["path"]), self._banks_side(part, row))
 
     def _banks_side(self, part: Part, row: JsonObject) -> Credentials:
         private_key, public_key = row.get("private_key_path"), row.get("public_key_path")
@@ -187,7 +186,7 @@ class DemoHub:
         notifications = self.ask("notification", "list", *_ALL)
         deliveries = self.ask("delivery", "list", *_ALL)
         return HubSays(
-            feeds={name: self._feed_says(name, notifications) for name in self._ids},
+            feeds={name: self._feed_says(name, notifications) for name in self._names},
             open_cases=len(self.ask("case", "list", *_ALL)),
             deliveries=Counter(str(row["state"]) for row in deliveries),
             attempts=sum(int(str(row["attempt_count"])) for row in deliveries),
@@ -199,7 +198,7 @@ class DemoHub:
     def _feed_says(self, name: str, notifications: list[JsonObject]) -> Row:
         (source,) = self.ask("source", "show", name)
         received, refused = int(str(source["received"])), int(str(source["refused"]))
-        states = Counter(row["state"] for row in notifications if row["source"] == self._ids[name])
+        states = Counter(row["state"] for row in notifications if row["source"] == name)
         new, held = states["accepted"], states["held"]
         return Row(
             sent=received + refused,

@@ -11,7 +11,8 @@ from arifa.simulator.merchant import Kept
 from arifa.simulator.traffic import Announced, Book, Meaning
 
 SURPRISES_SHOWN: Final = 3
-_COLUMNS: Final = ("sent", "new", "again", "held", "refused")
+_COLUMNS: Final = {"sent": 5, "new": 5, "again": 6, "held": 5, "refused": 8}
+_APART: Final = "   "
 _VERDICTS: Final = {True: "ok", False: "DIFFERENT"}
 
 
@@ -166,19 +167,17 @@ def _matched(what: str, theirs: Counter[Announced], hubs: Counter[Announced]) ->
 
 def lines_of(made: Comparison, kept: Kept) -> list[str]:
     """The report, without what to do next: at most 20 lines."""
-    width = max(len(title) for title, _, _ in made.feeds) + 1
-    heads = "".join(f"{name:>8}" for name in _COLUMNS)
-    printed = [
-        f"{'':{width}}{'the bank says':>{len(heads)}}   {'the hub says':>{len(heads)}}",
-        f"{'':{width}}{heads}   {heads}",
-    ]
+    width = max(len(title) for title, _, _ in made.feeds)
+    heads = "".join(f"{name:>{room}}" for name, room in _COLUMNS.items())
+    sides = _APART.join(f"{side:>{len(heads)}}" for side in ("the bank says", "the hub says"))
+    printed = [f"{'':{width}}{sides}", f"{'':{width}}{_APART.join((heads, heads))}"]
     for title, theirs, hubs in made.feeds:
-        cells = ("".join(f"{figure:>8}" for figure in row.figures()) for row in (theirs, hubs))
-        printed.append(f"{title:{width}}{'   '.join(cells)}  {_VERDICTS[theirs == hubs]}")
-    printed.append("")
-    wide = max(len(line.what) for line in made.lines) + 1
+        cells = _APART.join(map(_cells, (theirs, hubs)))
+        printed.append(f"{title:{width}}{cells}  {_VERDICTS[theirs == hubs]}")
+    wide = max(len(line.what) for line in made.lines)
+    printed.append(f"{'':{wide}}{'they say':>10}{'hub says':>10}")
     printed += [
-        f"{line.what:{wide}}{line.theirs:>8}{line.hubs:>8}  {_VERDICTS[line.agrees]}"
+        f"{line.what:{wide}}{line.theirs:>10}{line.hubs:>10}  {_VERDICTS[line.agrees]}"
         for line in made.lines
     ]
     failures = ", ".join(f"{count} {name.value}" for name, count in sorted(kept.failures.items()))
@@ -187,3 +186,8 @@ def lines_of(made: Comparison, kept: Kept) -> list[str]:
     )
     printed += [f"surprise: {sentence}" for sentence in made.surprises[:SURPRISES_SHOWN]]
     return printed
+
+
+def _cells(row: Row) -> str:
+    rooms = zip(row.figures(), _COLUMNS.values(), strict=True)
+    return "".join(f"{figure:>{room}}" for figure, room in rooms)

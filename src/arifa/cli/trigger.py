@@ -65,8 +65,13 @@ def trigger(
             or reversal.
     """
     from arifa.simulator.bank import Bank
+    from arifa.simulator.faults import FAULTS
+    from arifa.simulator.message import case_of
 
+    if fault not in (None, *FAULTS):
+        raise Misused(f"there is no fault {fault!r}; there are: {', '.join(FAULTS)}")
     spoken = dialects.get(dialect)
+    case_of(spoken, case)
     given = keys.credentials()
     if source is not None and to is None:
         found, address = _of_source(context, spoken, source, merchant, url)

@@ -211,12 +211,15 @@ def _handler(merchant: Merchant) -> type[BaseHTTPRequestHandler]:
             request = WireRequest(
                 self.rfile.read(int(length)), headers, target=self.path, peer=self.client_address[0]
             )
+            # One connection an attempt: who hangs up on a kept one may have been idle for too long,
+            # and is then asked again at once.
+            self.close_connection = True
             status = merchant.take(request)
             if status is None:
-                self.close_connection = True
                 return
             self.send_response(status)
             self.send_header("content-length", "0")
+            self.send_header("connection", "close")
             self.end_headers()
 
         def log_message(self, *arguments: object) -> None:

@@ -99,6 +99,19 @@ def published(
         NotFound: there is no such case, or the dialect has none.
         Refused: a credential is missing.
     """
+    case = case_of(dialect, name)
+    shaped = replace(profile, options={**profile.options, **case.options})
+    reading = _read(dialect, dialect.sample(case), shaped, credentials, now_us)
+    identity = reading.extra.get(_EVENT_ID) or identifier("ntf", now_us)
+    return Message(dialect, shaped, reading, identity, now_us, as_published=case)
+
+
+def case_of(dialect: Dialect, name: str | None) -> Case:
+    """The case of this name, the first where it is None.
+
+    Raises:
+        NotFound: there is none.
+    """
     if not dialect.cases:
         raise NotFound(f"{dialect.name} has no sample messages: it is for endpoints, not for banks")
     chosen = next(iter(dialect.cases)) if name is None else name
@@ -106,10 +119,7 @@ def published(
     if case is None:
         known = ", ".join(dialect.cases)
         raise NotFound(f"{dialect.name} has no case {chosen!r}; its cases: {known}")
-    shaped = replace(profile, options={**profile.options, **case.options})
-    reading = _read(dialect, dialect.sample(case), shaped, credentials, now_us)
-    identity = reading.extra.get(_EVENT_ID) or identifier("ntf", now_us)
-    return Message(dialect, shaped, reading, identity, now_us, as_published=case)
+    return case
 
 
 def _read(
