@@ -125,10 +125,7 @@ def _compared(
 
 def _print(made: Comparison, books: Mapping[str, Book], kept: Kept, how: str) -> None:
     sent = sum(book.sent for book in books.values())
-    print(
-        f"{len(books)} bank feeds sent {sent} requests over HTTP to the hub, and the hub told a "
-        f"merchant ({how})"
-    )
+    print(f"{len(books)} bank feeds, {sent} requests over HTTP, one hub, one merchant ({how})")
     print("\n".join(lines_of(made, kept)))
     if made.agrees:
         print("Everybody's books agree.")
