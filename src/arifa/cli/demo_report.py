@@ -181,9 +181,7 @@ def lines_of(made: Comparison, kept: Kept) -> list[str]:
         for line in made.lines
     ]
     failures = ", ".join(f"{count} {name.value}" for name, count in sorted(kept.failures.items()))
-    printed.append(
-        f"the merchant failed on purpose: {failures or 'never'}; {kept.repeats} events came again"
-    )
+    printed.append(f"the merchant failed: {failures or 'never'}; {kept.repeats} events came again")
     printed += [f"surprise: {sentence}" for sentence in made.surprises[:SURPRISES_SHOWN]]
     return printed
 
