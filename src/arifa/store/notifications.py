@@ -130,7 +130,10 @@ def of_request(connection: Connection, inbox: str, *, is_reread: bool) -> list[s
     )
     if not is_reread:
         moment = moment_of(inbox)
-        query = query.where(notifications.c.id.between(f"ntf_{moment}", f"ntf_{moment}g"))
+        # Not BETWEEN: PostgreSQL's grammar takes no collation within it.
+        query = query.where(
+            notifications.c.id >= f"ntf_{moment}", notifications.c.id < f"ntf_{moment}g"
+        )
     return list(connection.execute(query.order_by(notifications.c.id)).scalars())
 
 
