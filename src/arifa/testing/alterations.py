@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import binascii
 import copy
+import itertools
+import json
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from arifa.document import JsonObject, JsonValue, Number, decode_object, encode
@@ -33,18 +35,28 @@ def flipped_bits(data: bytes, count_max: int) -> Iterator[bytes]:
 
 
 def flipped_proofs(value: bytes, count_max: int) -> Iterator[bytes]:
-    """A proof's text with one bit of what it stands for flipped, base64 or hexadecimal."""
-    for match in _BASE64.finditer(value):
-        written = match.group()
-        before, after = value[: match.start()], value[match.end() :]
-        is_hexadecimal = _HEXADECIMAL.fullmatch(written) is not None
-        try:
-            decoded = binascii.unhexlify(written) if is_hexadecimal else b64decode(written)
-        except binascii.Error:
-            continue
-        for flipped in flipped_bits(decoded, count_max):
-            again = binascii.hexlify(flipped) if is_hexadecimal else b64encode(flipped)
-            yield before + again + after
+    """A proof's text with one bit of what it stands for flipped, base64 or hexadecimal.
+
+    Where it has several signatures, of which one that fits is enough, each has its bit flipped.
+    """
+    pieces = _BASE64.split(value)
+    flips = [_flipped_texts(match.group(), count_max) for match in _BASE64.finditer(value)]
+    for texts in zip(*flips, strict=False):
+        mixed = itertools.chain.from_iterable(zip(pieces, texts, strict=False))
+        yield b"".join((*mixed, pieces[-1]))
+
+
+def _flipped_texts(text: bytes, count_max: int) -> Iterator[bytes]:
+    if _HEXADECIMAL.fullmatch(text):
+        for flipped in flipped_bits(binascii.unhexlify(text), count_max):
+            yield binascii.hexlify(flipped)
+        return
+    try:
+        decoded = b64decode(text, validate=True)
+    except binascii.Error:
+        return
+    for flipped in flipped_bits(decoded, count_max):
+        yield b64encode(flipped)
 
 
 # ---------------------------------------------------------------------------------- members
@@ -98,6 +110,26 @@ def _others(value: JsonValue) -> Iterator[JsonValue]:
         )
         if re.fullmatch(r"-?[0-9]{1,15}(\.[0-9]+)?", value, re.ASCII):
             yield Number(value.lstrip("0") or "0")
+
+
+def with_each_value(document: JsonObject, values: Iterable[JsonValue]) -> Iterator[JsonObject]:
+    """The document with each of these values in the place of each of its own."""
+    others = tuple(values)
+    for path, _ in places(document):
+        for other in others:
+            yield _replaced(document, (path, other))
+
+
+def escaped(value: JsonValue) -> bytes:
+    """JSON in which everything but ASCII is escaped, so that half characters can be sent too."""
+    if isinstance(value, Number):
+        return value.encode("ascii")
+    if isinstance(value, dict):
+        pairs = (escaped(key) + b":" + escaped(item) for key, item in value.items())
+        return b"{" + b",".join(pairs) + b"}"
+    if isinstance(value, list):
+        return b"[" + b",".join(map(escaped, value)) + b"]"
+    return json.dumps(value).encode("ascii")
 
 
 def altered_members(document: JsonObject) -> Iterator[tuple[str, JsonObject]]:

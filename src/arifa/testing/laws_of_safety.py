@@ -24,10 +24,17 @@ from arifa.notification import (
     reading_from_json,
 )
 from arifa.signing import EVERYTHING, NOTHING
-from arifa.testing.alterations import altered_members, resplit_texts
+from arifa.testing.alterations import (
+    altered_members,
+    escaped,
+    resplit_texts,
+    with_each_value,
+)
 from arifa.testing.genuine import NOW_US, PEER, Genuine, Subject
 from arifa.testing.strategies import (
+    HEAVY,
     HOSTILE_BODIES,
+    HOSTILE_VALUES,
     effort,
     hostile_bodies,
     hostile_headers,
@@ -36,6 +43,8 @@ from arifa.testing.strategies import (
 )
 from arifa.testing.verdict import insist, nothing_but, verified
 from arifa.wire import Headers, WireRequest
+
+_SPOILT_MAX: Final = 100_000 if HEAVY else 600
 
 # -------------------------------------------------------------------------------- bad input
 
@@ -61,9 +70,25 @@ def hostile_input_has_two_errors(subject: Subject) -> None:
         _check_hostile_but_signed(subject, replace(template, body=body), profile)
 
     for body in HOSTILE_BODIES:
-        _check_hostile(subject, replace(samples[0], body=body), subject.dialect.defaults)
-        _check_hostile_but_signed(subject, replace(samples[0], body=body), subject.dialect.defaults)
+        request = replace(samples[0], body=body)
+        _check_hostile(subject, request, subject.dialect.defaults)
+        _check_hostile_but_signed(subject, request, subject.dialect.defaults)
+    for sample, body in _each_place_spoilt(subject.samples):
+        request = replace(sample.request, body=body)
+        _check_hostile_but_signed(subject, request, sample.profile)
     law()
+
+
+def _each_place_spoilt(samples: list[Genuine]) -> list[tuple[Genuine, bytes]]:
+    """Every member of every sample with every hostile value, or some of them spread evenly."""
+    spoilt = [
+        (sample, escaped(document))
+        for sample in samples
+        if sample.bare is not None and sample.bare.body.lstrip().startswith(b"{")
+        for document in with_each_value(sample.bare.document(), HOSTILE_VALUES)
+    ]
+    # An odd step, so that all values meet all members in the end.
+    return spoilt[:: max(1, len(spoilt) // _SPOILT_MAX) | 1]
 
 
 def _check_hostile_but_signed(subject: Subject, request: WireRequest, profile: Profile) -> None:

@@ -13,10 +13,11 @@ import os
 from collections.abc import Iterable
 from typing import Any, Final
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from arifa.dialects.base import Result
+from arifa.document import JsonValue, Number
 from arifa.money import EXPONENT, Money
 from arifa.notification import (
     Direction,
@@ -35,6 +36,9 @@ from arifa.wire import WireRequest, WireResponse
 HEAVY: Final = os.environ.get("ARIFA_HYPOTHESIS") == "heavy"
 """Many times the examples, and new ones in every run; else few, and the same in every run."""
 
+PHASES = tuple(Phase)
+"""What is done about an example; a test that wants no smallest one may leave `shrink` out."""
+
 _SECOND: Final = 1_000_000
 
 
@@ -49,6 +53,7 @@ def effort(examples: int) -> settings:
         derandomize=not HEAVY,
         database=None,
         deadline=None,
+        phases=PHASES,
         report_multiple_bugs=False,
         suppress_health_check=list(HealthCheck),
     )
@@ -251,7 +256,7 @@ HOSTILE_BODIES: Final = (
 )
 """Bodies that broke a parser somewhere."""
 
-_HOSTILE_VALUES: Final = (
+HOSTILE_TEXTS: Final = (
     "1E+9999999",
     "1e400",
     "-1",
@@ -276,12 +281,26 @@ _HOSTILE_VALUES: Final = (
     "9999-12-31T23:59:59-23:59",
     "x" * 8000,
 )
+HOSTILE_VALUES: Final[list[JsonValue]] = [
+    *HOSTILE_TEXTS,
+    Number("1E+9999999"),
+    Number("-0.00"),
+    Number("1000000000000000"),
+    True,
+    None,
+    [],
+    {},
+    [None],
+    {"\ud800": None},
+]
+"""Values that broke a parser somewhere, in the place of any other."""
+
 _json_values: Final[st.SearchStrategy[Any]] = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
     | st.floats()
-    | st.sampled_from(_HOSTILE_VALUES)
+    | st.sampled_from(HOSTILE_TEXTS)
     | st.text(max_size=10),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=6,
