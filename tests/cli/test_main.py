@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ import arifa as package
 from arifa.cli import main as frame
 from arifa.cli.context import Misused
 from arifa.cli.main import COMMANDS, main, take_globals
+from arifa.store import database
 from tests.cli.conftest import CommandLine
 
 
@@ -219,6 +224,65 @@ def test_wrong_data_folders(arifa: CommandLine) -> None:
     result = arifa("source", "list")
     assert result.code == 1
     assert "not an SQLite database" in result.err
+
+
+def test_databases_that_are_not_ours(arifa: CommandLine) -> None:
+    """Another program's, a newer program's and a locked one: one sentence, exit 1, unharmed."""
+    other = arifa.folder / "other.db"
+    with closing(sqlite3.connect(other)) as connection:
+        connection.execute("CREATE TABLE customers (name TEXT)")
+        connection.commit()
+    result = arifa("--database", f"sqlite:///{other}", "source", "list")
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert "belongs to another program" in result.err
+    arifa.ok("migrate")
+    with closing(sqlite3.connect(arifa.data / "arifa.db")) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.commit()
+    result = arifa("source", "list")
+    assert (result.code, result.err.count("\n")) == (1, 1)
+    assert "newer than this program" in result.err
+
+
+# In a process of its own: within one, two SQLite libraries do not see each other's locks.
+_HOLD = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_locked_database(arifa: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another program keeps the database locked, that is said, and nothing is written."""
+    monkeypatch.setattr(database, "BUSY_SECONDS", 0.05)
+    arifa.ok("migrate")
+    holder = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, arifa.data / "arifa.db"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        result = arifa("merchant", "add", "acme")
+        holder.communicate(b"")
+    assert (result.code, result.out, result.err.count("\n")) == (1, "", 1)
+    assert "locked" in result.err
+    assert arifa.rows("merchant", "list") == []
+
+
+def test_a_missing_or_another_key(arifa: CommandLine) -> None:
+    """Without its key the store is not opened, and no new key is made over its secrets."""
+    arifa.ok("source", "add", "t", "--dialect", "kcb", "--generate-key")
+    kept = (arifa.data / "master.key").read_bytes()
+    (arifa.data / "master.key").unlink()
+    assert "its key is missing" in arifa("source", "list").err
+    assert not (arifa.data / "master.key").exists()
+    (arifa.data / "master.key").write_bytes(kept)
+    (arifa.data / "master.key").chmod(0o644)
+    assert "chmod 600" in arifa("source", "list").err
 
 
 def test_wrong_urls(arifa: CommandLine) -> None:

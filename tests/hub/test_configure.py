@@ -264,6 +264,19 @@ def test_rotation_needs_something(sqlite_store: Store) -> None:
     assert found(sqlite_store, "kcb").credentials == made.credentials
 
 
+def test_our_own_key_is_made_anew(sqlite_store: Store) -> None:
+    """Where keys are exchanged, a generated one is ours: the bank's key stays the only one."""
+    theirs = Credentials(public_keys=(PUBLIC,), addresses=("127.0.0.1",))
+    wanted = NewSource(name="x", dialect="xente", credentials=theirs, generate_key=True)
+    made = add_source(sqlite_store, wanted, now_us()).source
+    added = rotate_source(sqlite_store, made, Credentials(), now_us(), generate_key=True)
+    assert added.private_key_path is None
+    now = found(sqlite_store, "x").credentials
+    assert now.public_keys == (PUBLIC,)
+    assert now.private_key not in (None, made.credentials.private_key)
+    assert any("old key" in note for note in added.notes)
+
+
 def test_another_user_replaces(sqlite_store: Store) -> None:
     """Two users cannot be taken at once; with --retire the new pair replaces the old."""
     pair = Credentials(username="old", passwords=("1",))

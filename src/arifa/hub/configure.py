@@ -195,7 +195,7 @@ def rotate_source(
     dialect = dialects.get(source.dialect)
     made = KeyPairs(store.folder, source.id)
     if generate_key:
-        new = made.for_source(dialect, new)
+        new = made.for_source(dialect, _with_their_keys(dialect, source.credentials, new))
     if new == Credentials() and not retire:
         raise Refused(
             "there is nothing to rotate: give a new key, secret or password, or --retire to drop "
@@ -203,6 +203,8 @@ def rotate_source(
         )
     credentials = _rotated(source.credentials, new, retire=retire)
     notes = check_credentials(dialect, credentials)
+    if credentials.private_key != source.credentials.private_key:
+        notes.append("what is encrypted to our old key cannot be opened any more")
 
     def rotate(connection: Connection) -> None:
         sources.set_credentials(connection, store.vault, source, credentials, now_us)
@@ -210,6 +212,14 @@ def rotate_source(
     made.store_with(store, rotate)
     changed = replace(source, credentials=credentials)
     return AddedSource(changed, made.theirs, made.ours, notes + made.notes)
+
+
+def _with_their_keys(dialect: Dialect, old: Credentials, new: Credentials) -> Credentials:
+    """Where keys were exchanged, it is our own that is made anew: the bank's stay the bank's."""
+    exchanged = any("private_key" in proof.verifies_with for proof in dialect.proofs)
+    if not exchanged or new.public_keys:
+        return new
+    return replace(new, public_keys=old.public_keys)
 
 
 def _rotated(old: Credentials, new: Credentials, *, retire: bool) -> Credentials:
