@@ -8,6 +8,7 @@ import gzip
 import socket
 import ssl
 import struct
+import threading
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -258,7 +259,7 @@ def alone(monkeypatch):
             socket.inet_aton(host)
         except OSError:
             is_number = False
-        if is_number or host.lower().rstrip(".") in ("localhost", "ip6-localhost"):
+        if is_number or host.lower() == "localhost":
             return ask(host, *args, **kwargs)
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
@@ -609,8 +610,24 @@ def test_a_name_that_is_not_there(monkeypatch):
     assert asyncio.run(main()) is Cause.DNS
 
 
-def test_the_words_of_a_timeout_tell_how_far_it_came():
-    """Hanging before an answer and hanging within one are told apart in words."""
+def test_the_words_of_a_timeout_tell_how_far_it_came(monkeypatch):
+    """A name that is not found out, no answer, and one that does not end: three ways to say so."""
+    found_out = threading.Event()
+    ask = socket.getaddrinfo
+
+    def slow(host, *args, **kwargs):
+        if host == "shop.example":
+            found_out.wait(10)
+        return ask("127.0.0.1", *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+
+    async def looking_up():
+        async with Outbound(deadline=0.2) as client:
+            with pytest.raises(NoAnswer) as caught:
+                await client.send("https://shop.example/", REQUEST)
+            found_out.set()
+            return str(caught.value)
 
     async def main():
         said = []
@@ -625,6 +642,7 @@ def test_the_words_of_a_timeout_tell_how_far_it_came():
         return said
 
     waiting, reading = asyncio.run(main())
+    assert "0.2 s, while we looked up its name" in asyncio.run(looking_up())
     assert "0.2 s, while we waited for its answer" in waiting
     assert "0.2 s, while it sent its answer" in reading
 

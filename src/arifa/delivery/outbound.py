@@ -66,6 +66,10 @@ class NoAnswer(Exception):
         self.cause = cause
 
 
+class NotPublic(Refused):
+    """A URL whose host is written as an address that is not called."""
+
+
 class AddressRefused(OSError):
     """This address is not called. An `OSError`, so that the client's libraries let it through."""
 
@@ -190,7 +194,7 @@ def target(text: str, *, allow_private: bool = False) -> URL:
     if not host or port == 0:
         raise Refused("the URL has no host, or port 0; write https://HOST/PATH")
     if not allow_private and _is_address(host) and not is_public(host):
-        raise Refused(SENTENCE[Cause.ADDRESS])
+        raise NotPublic(SENTENCE[Cause.ADDRESS])
     return url.with_fragment(None)
 
 
@@ -208,20 +212,24 @@ def _is_address(host: str) -> bool:
 class _Progress:
     """How far one request has come: for the words of a time-out, and to know a kept connection."""
 
-    __slots__ = ("is_begun", "made")
+    __slots__ = ("is_asking", "is_begun", "made")
 
     def __init__(self) -> None:
         self.made: list[socket.socket] = []
+        self.is_asking = False
         self.is_begun = False
 
-    def phase(self, *, is_reused: bool) -> str:
+    def phase(self) -> str:
         if self.is_begun:
             return "while it sent its answer"
-        if is_reused or any(_is_connected(item) for item in self.made):
-            return "while we waited for its answer"
-        return "while we connected" if self.made else "while we looked up its name"
+        if self.is_asking:
+            return "while we looked up its name"
+        if self.made and not any(_is_connected(item) for item in self.made):
+            return "while we connected"
+        return "while we waited for its answer"
 
 
+# Seen by the socket and the name that are made for a request, also in the tasks that make them.
 _progress: ContextVar[_Progress] = ContextVar("_progress")
 
 
@@ -243,9 +251,12 @@ class _Resolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
+        progress = _progress.get()
+        progress.is_asking = True
         found = await asyncio.get_running_loop().run_in_executor(
             self._threads, _looked_up, host, port, family
         )
+        progress.is_asking = False
         if not self._allow_private and not all(is_public(item["host"]) for item in found):
             raise AddressRefused
         return found
@@ -336,6 +347,8 @@ class Outbound:
         try:
             place = target(url, allow_private=self._allow_private)
             headers = _headers(request)
+        except NotPublic as error:
+            raise NoAnswer(Cause.ADDRESS) from error
         except (Refused, UnicodeError) as error:
             raise NoAnswer(Cause.URL, str(error)) from error
         progress = _Progress()
@@ -352,8 +365,8 @@ class Outbound:
                             raise
                 return await self._exchanged(place, request, headers, progress)
         except TimeoutError as error:
-            phase = progress.phase(is_reused=not progress.made)
-            raise NoAnswer(Cause.TIMEOUT, f"{self._deadline:g} s, {phase}") from error
+            more = f"{self._deadline:g} s, {progress.phase()}"
+            raise NoAnswer(Cause.TIMEOUT, more) from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _no_answer(error) from error
 
