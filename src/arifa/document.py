@@ -20,7 +20,7 @@ STRING_CHARACTERS_MAX: Final = 8192
 NUMBER_DIGITS_MAX: Final = 64
 
 
-_BRACKETS_OUTSIDE_TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_BRACKET: Final = re.compile(rb"[\[\]{}]")
 
 
 class Number(str):
@@ -67,8 +67,8 @@ def decode(body: bytes) -> JsonValue:
     Raises:
         Unreadable: anything but one bounded, well-formed JSON text in UTF-8.
     """
-    if body.count(b"[") + body.count(b"{") > DEPTH_MAX:
-        _check_depth(body)
+    if body.count(b"[") + body.count(b"{") > DEPTH_MAX or body.count(b",") > MEMBERS_MAX:
+        _check_outline(body)
     try:
         value: JsonValue = _DECODER.decode(str(body, "utf-8"))
     except UnicodeDecodeError:
@@ -96,16 +96,21 @@ def decode_object(body: bytes) -> JsonObject:
     return value
 
 
-def _check_depth(body: bytes) -> None:
+def _check_outline(body: bytes) -> None:
+    """Refuse too many or too deep members before any of them costs an object.
+
+    Each step is linear in the body: a pattern that skips texts tries every quote of
+    `\\"\\"\\"…` to the end of the body, and 256 KiB of that are minutes (measured).
+    """
+    cut = body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+    outside = b"".join(cut[::2])
+    if outside.count(b",") > MEMBERS_MAX:
+        raise Unreadable(f"the body has more than {MEMBERS_MAX} members")
     depth = 0
-    for token in _BRACKETS_OUTSIDE_TEXT.finditer(body):
-        mark = token.group()
-        if mark in (b"[", b"{"):
-            depth += 1
-            if depth > DEPTH_MAX:
-                raise Unreadable(f"the body is nested deeper than {DEPTH_MAX}")
-        elif mark in (b"]", b"}"):
-            depth -= 1
+    for bracket in _BRACKET.finditer(outside):
+        depth += 1 if bracket.group() in (b"[", b"{") else -1
+        if depth > DEPTH_MAX:
+            raise Unreadable(f"the body is nested deeper than {DEPTH_MAX}")
 
 
 def _check_size(value: JsonValue) -> None:

@@ -13,8 +13,17 @@ from arifa.store.schema import refusals
 
 RING_MAX: Final = 1000
 SAMPLE_CHARACTERS_MAX: Final = 400
-_DIGITS: Final = re.compile(r"\d{2,}")
-_VALUES: Final = re.compile(r'(:\s*)"((?:[^"\\]|\\.)*)"')
+SAMPLE_BYTES_MAX: Final = 800
+_TOKEN: Final = re.compile(
+    r"""
+    (?P<name>"[A-Za-z_][A-Za-z_.-]{0,39}[0-9]?")(?=\s*:)  # of a member, if it looks like one
+    |(?P<mark>[{}\[\]:,])
+    |(?P<space>\s+)
+    |(?P<text>"(?:[^"\\]|\\.)*(?:"|\Z))                  # also one that was cut
+    |[^\s{}\[\]:,"]+|"                                   # any other word
+    """,
+    re.VERBOSE | re.DOTALL | re.ASCII,
+)
 
 
 class Entry(NamedTuple):
@@ -34,13 +43,25 @@ class Entry(NamedTuple):
 
 
 def masked_sample(body: bytes) -> str:
-    """The beginning of a body with every value hidden: its shape, and nobody's name or number."""
-    text = body[: SAMPLE_CHARACTERS_MAX * 2].decode("utf-8", "replace").replace("\x00", "\ufffd")
-    shaped = _VALUES.sub(lambda match: f'{match[1]}"{"*" * min(len(match[2]), 8)}"', text)
-    if shaped == text:
-        # Not JSON as we know it: only its length and its first mark say anything safely.
-        return f"{len(body)} bytes, not a JSON object" if not text.startswith("{") else "{…"
-    return _DIGITS.sub(lambda match: "#" * min(len(match[0]), 8), shaped)[:SAMPLE_CHARACTERS_MAX]
+    """The beginning of a body with every value hidden: its shape, and nobody's name or number.
+
+    Only punctuation and the names of members are shown, so that what is hidden does not depend on
+    whether the body is JSON, or on where it was cut.
+    """
+    text = body[:SAMPLE_BYTES_MAX].decode("utf-8", "replace").lstrip()
+    if not text.startswith("{"):
+        return f"{len(body)} bytes, not a JSON object"
+    return "".join(map(_masked, _TOKEN.finditer(text)))[:SAMPLE_CHARACTERS_MAX]
+
+
+def _masked(token: re.Match[str]) -> str:
+    shown = token["name"] or token["mark"]
+    if shown is not None:
+        return shown
+    if token["space"] is not None:
+        return " "
+    stars = "*" * min(len(token.group()), 8)
+    return stars if token["text"] is None else f'"{stars}"'
 
 
 def insert(connection: Connection, entries: list[Entry]) -> None:
