@@ -26,20 +26,31 @@ SECRET_BYTES: Final = 32
 ID, TIMESTAMP, SIGNATURE = b"webhook-id", b"webhook-timestamp", b"webhook-signature"
 _HMAC, _ED25519_PRIVATE, _ED25519_PUBLIC = b"whsec_", b"whsk_", b"whpk_"
 _SECONDS: Final = re.compile(rb"[0-9]{1,12}")
+# Visible ASCII without the point: it stands between id, time and body in what is signed.
+_IDENTITY: Final = re.compile(rb"[!-\-/-~]{1,255}")
+# The specification asks for 24 to 64 bytes; Ed25519 has a seed of 32, alone or with its public key.
+_LENGTHS: Final = {_HMAC: range(24, 257), _ED25519_PRIVATE: (32, 64), _ED25519_PUBLIC: (32,)}
 
 
 def secret_bytes(text: bytes) -> bytes:
-    """The key that a `whsec_`, `whsk_` or `whpk_` text stands for.
+    """The key that a `whsec_`, `whsk_` or `whpk_` text stands for; padding may be missing.
 
     Raises:
-        Refused: it does not begin so, or is not base64 behind it.
+        Refused: it does not begin so, is not base64 behind that, or is too short.
     """
-    for prefix in (_HMAC, _ED25519_PRIVATE, _ED25519_PUBLIC):
+    for prefix, lengths in _LENGTHS.items():
         if text.startswith(prefix):
+            written = text[len(prefix) :].rstrip(b"=")
             try:
-                return b64decode(text[len(prefix) :], validate=True)
+                key = b64decode(written + b"=" * (-len(written) % 4), validate=True)
             except (binascii.Error, ValueError):
                 break
+            if len(key) not in lengths:
+                raise Refused(
+                    f"the key behind {prefix.decode('ascii')!r} has {len(key)} bytes; "
+                    f"at least {min(lengths)} are wanted"
+                )
+            return key
     raise Refused("the secret of a Standard Webhooks feed is 'whsec_' and base64")
 
 
@@ -100,8 +111,8 @@ class WebhookSignature(Proof):
         if not credentials.secrets:
             raise Refused("a secret is needed to sign; give it with --secret-file FILE")
         found = request.values(ID)
-        if len(found) != 1 or not found[0] or b"." in found[0]:
-            raise Refused("a webhook needs one webhook-id, without a point in it")
+        if len(found) != 1 or not _IDENTITY.fullmatch(found[0]):
+            raise Refused("a webhook needs one webhook-id, of ASCII without a point or a space")
         stamp = b"%d" % (now_us // 1_000_000)
         message = b"%s.%s.%s" % (found[0], stamp, request.body)
         signatures = b" ".join(_signed(secret, message) for secret in credentials.secrets)
