@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from base64 import b64decode
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -216,6 +217,28 @@ def test_a_refused_source_leaves_no_key_behind(sqlite_store: Store) -> None:
     with pytest.raises(AlreadyExists):
         add_source(sqlite_store, wanted, now_us())
     assert len(list((sqlite_store.folder / key_files.FOLDER).iterdir())) == 1
+
+
+def test_keys_that_cannot_all_be_written(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the second key file fails, neither the first nor the source stays."""
+    write, paths = key_files.write, []
+
+    def second_fails(path: Path, pem: bytes) -> None:
+        if paths:
+            raise Refused("the disk is full")
+        paths.append(path)
+        write(path, pem)
+
+    monkeypatch.setattr(key_files, "write", second_fails)
+    addresses = Credentials(addresses=("127.0.0.1",))
+    with pytest.raises(Refused, match="full"):
+        source(sqlite_store, name="x", dialect="xente", credentials=addresses, generate_key=True)
+    assert len(paths) == 1
+    assert not paths[0].exists()
+    with pytest.raises(NotFound):
+        found(sqlite_store, "x")
 
 
 def test_pause_and_resume(store: Store) -> None:

@@ -66,7 +66,8 @@ def decide(store: Store, identity: str, decision: Decision, reason: str, now_us:
     reason = _checked_reason(reason)
     with store.database.write() as connection:
         case = cases.get(connection, identity)
-        if case.state != cases.OPEN or not cases.decide(
+        # The update itself is the check: of two people who decide at once, one is told so here.
+        if not cases.decide(
             connection, case, decision=decision.value, reason=reason, now_us=now_us
         ):
             raise Refused(
