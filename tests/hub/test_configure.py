@@ -223,7 +223,8 @@ def test_keys_that_cannot_all_be_written(
     sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the second key file fails, neither the first nor the source stays."""
-    write, paths = key_files.write, []
+    write = key_files.write
+    paths: list[Path] = []
 
     def second_fails(path: Path, pem: bytes) -> None:
         if paths:

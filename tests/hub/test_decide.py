@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import sqlalchemy as sa
 
@@ -97,6 +100,28 @@ def test_a_decision_is_final(hub: Hub, again: Decision) -> None:
     with pytest.raises(Refused, match="decided already"):
         decide(hub.store, case, again, "other", now_us())
     assert (hub.totals(), len(hub.notifications())) == before
+
+
+def test_two_people_at_once(hub: Hub) -> None:
+    """Of many who decide one case at the same moment one is heard, and the others are told."""
+    (case,) = conflicted(hub, "150.00")
+    barrier = threading.Barrier(4)
+
+    def one_of_many(decision: Decision) -> str:
+        barrier.wait()
+        try:
+            decide(hub.store, case, decision, "at once", now_us())
+        except Refused as error:
+            return str(error)
+        return "decided"
+
+    choices = [Decision.ACCEPT, Decision.REPLACE] * 2
+    with ThreadPoolExecutor(4) as people:
+        heard = list(people.map(one_of_many, choices))
+    assert heard.count("decided") == 1
+    assert sum("decided already" in answer for answer in heard) == 3
+    reversals = [item for item in hub.notifications() if item.reading.kind is Kind.REVERSAL]
+    assert len(reversals) == (choices[heard.index("decided")] is Decision.REPLACE)
 
 
 def test_one_payment_is_taken_back_once(hub: Hub) -> None:
