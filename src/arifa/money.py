@@ -28,8 +28,10 @@ EXPONENT: Final[dict[str, int]] = {
     code: exponent for exponent, codes in _EXPONENTS.items() for code in codes.split()
 }
 
-# At most 15 digits before the point: 15 + 4 decimals still fit into 63 bits.
+# At most 15 digits before the point: with three decimals that is below 63 bits for certain.
 _AMOUNT: Final = re.compile(r"([+-]?)([0-9]{1,15})(?:\.([0-9]{1,8}))?", re.ASCII)
+MINOR_MAX: Final = 2**63 - 1
+"""What a column of a database holds; only currencies with four decimals come near."""
 _GROUPED: Final = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]{1,8})?", re.ASCII)
 
 
@@ -90,4 +92,6 @@ def read_amount(text: str, currency: str) -> Money:
     if decimals[exponent:].strip("0"):
         raise Unreadable(f"the amount has more decimals than {currency} has ({exponent})")
     minor = int(whole + decimals[:exponent].ljust(exponent, "0"))
+    if minor > MINOR_MAX:
+        raise Unreadable("the amount is beyond 63 bits of minor units")
     return Money(-minor if sign == "-" else minor, currency)

@@ -140,12 +140,13 @@ def read_response(message: bytes) -> WireResponse:
 
 
 def _split(message: bytes) -> tuple[bytes, Headers, bytes]:
-    for blank in (b"\r\n\r\n", b"\n\n"):
-        head, found, body = message.partition(blank)
-        if found:
-            break
-    else:
+    # Whichever comes first: a body may well hold the other.
+    ends = [(message.find(blank), blank) for blank in (b"\r\n\r\n", b"\n\n")]
+    found = [(place, blank) for place, blank in ends if place >= 0]
+    if not found:
         raise Unreadable("there is no blank line between the headers and the body")
+    place, blank = min(found)
+    head, body = message[:place], message[place + len(blank) :]
     first, *lines = head.replace(b"\r\n", b"\n").split(b"\n")
     headers = []
     for line in lines:
