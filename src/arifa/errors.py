@@ -10,6 +10,7 @@
     │   └── NotADialect      no such dialect                           operator 404
     └── StoreError           the books could not take it               us       503
         ├── DataRefused      one row is at fault; the others are not   us       422
+        │   └── AlreadyClaimed  a payment's key is taken: look again   us       422
         ├── Unavailable      the database cannot be reached or is busy us       503
         ├── UnknownCommit    the commit's fate is not known            us       503
         ├── StoreBroken      disk or corruption: stop, a person looks  us       503
@@ -94,6 +95,10 @@ class DataRefused(StoreError):
     """The database refused this very data; other rows of the group are not at fault."""
 
     status = 422
+
+
+class AlreadyClaimed(DataRefused):
+    """A key that was to be claimed stands for a notification already: roll back and look again."""
 
 
 class Unavailable(StoreError):

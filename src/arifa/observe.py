@@ -6,10 +6,12 @@ A line carries ids, counts and causes, never a body, a name, a number of a payer
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Gauge
+from prometheus_client import Counter as Total
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from arifa.clock import now_us
@@ -37,7 +39,7 @@ class Figures:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
+        self._requests = Total(
             "arifa_requests_total",
             "Notifications answered, by dialect and HTTP status",
             ("dialect", "status"),
@@ -51,18 +53,20 @@ class Figures:
             "How long the delivery that is due first has been due",
             registry=self._registry,
         )
-        self._children: dict[tuple[str, int], Counter] = {}
+        self._answered: Counter[tuple[str, int]] = Counter()
+        self._shown: Counter[tuple[str, int]] = Counter()
 
     def answered(self, dialect: str, status: int) -> None:
-        """Count one answer."""
-        key = (dialect, status)
-        child = self._children.get(key)
-        if child is None:
-            child = self._children[key] = self._requests.labels(dialect, str(status))
-        child.inc()
+        """Count one answer. In the event loop only, and so without a lock."""
+        self._answered[dialect, status] += 1
 
     def rendered(self, deliveries: dict[str, int], next_due: int | None) -> tuple[bytes, bytes]:
         """(content type, text) of the figures, with those of the store as of now."""
+        for (dialect, status), count in list(self._answered.items()):
+            child = self._requests.labels(dialect, str(status))
+            # A counter of the library's only grows: what was counted since it was last shown.
+            child.inc(count - self._shown[dialect, status])
+            self._shown[dialect, status] = count
         for state, count in deliveries.items():
             self._deliveries.labels(state).set(count)
         overdue = 0 if next_due is None else max(0, now_us() - next_due)

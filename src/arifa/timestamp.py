@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -136,7 +136,10 @@ def _placed(
     return _local(naive, zone(local_zone))
 
 
-def _local(naive: datetime, local: tzinfo) -> tuple[int, str | None]:
+def _local(naive: datetime, local: ZoneInfo) -> tuple[int, str | None]:
+    offset = _steady_offset_us(naive.year, naive.month, naive.day, local)
+    if offset is not None:
+        return micros(naive.replace(tzinfo=UTC)) - offset, None
     first = naive.replace(tzinfo=local, fold=0)
     second = naive.replace(tzinfo=local, fold=1)
     at = micros(first)
@@ -145,6 +148,24 @@ def _local(naive: datetime, local: tzinfo) -> tuple[int, str | None]:
     if first.astimezone(UTC).astimezone(local).replace(tzinfo=None) == naive:
         return at, "is a local time that exists twice; read as the first"
     return at, "is a local time that does not exist"
+
+
+@lru_cache(maxsize=1024)
+def _steady_offset_us(year: int, month: int, day: int, local: ZoneInfo) -> int | None:
+    """The zone's offset on a day on which, and around which, it does not change; else None.
+
+    Most days are like that, and notifications of one day ask again and again.
+    """
+    try:
+        noon = datetime(year, month, day, 12, tzinfo=local)
+        around = (noon - timedelta(days=1), noon, noon + timedelta(days=1))
+    except OverflowError:
+        return None
+    offsets = {moment.utcoffset() for moment in around}
+    offset = offsets.pop()
+    if offsets or offset is None:
+        return None
+    return offset // timedelta(microseconds=1)
 
 
 def micros(moment: datetime) -> int:

@@ -57,7 +57,7 @@ class Hub:
                 "token": f"token-of-{name}",
                 "scope": f"{dialect}:",
                 "profile": profile,
-                "credentials": HUB[dialect],
+                "credentials": HUB.get(dialect, Credentials()),
                 **changes,
             }
         )

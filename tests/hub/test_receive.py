@@ -285,10 +285,10 @@ def test_one_bad_row_is_bisected_out(hub: Hub, monkeypatch) -> None:
     """A value that the database refuses costs its own request only, whose bytes are kept."""
     inserted = bulk.insert
 
-    def refusing(connection, table, columns, rows):
+    def refusing(connection, table, columns, rows, **options):
         if table.name == "notifications" and any("POISON" in str(row) for row in rows):
             raise DataRefused("a planted data error")
-        inserted(connection, table, columns, rows)
+        return inserted(connection, table, columns, rows, **options)
 
     monkeypatch.setattr(bulk, "insert", refusing)
     group = [("kcb", request("kcb", transactionReference=f"FT{number}")) for number in range(9)]
@@ -306,10 +306,10 @@ def test_a_failing_store_is_never_a_yes(hub: Hub, monkeypatch, error) -> None:
     """Trouble with the database is the bank's own failure answer; a resend is then received."""
     inserted = bulk.insert
 
-    def failing(connection, table, columns, rows):
+    def failing(connection, table, columns, rows, **options):
         if table.name == "deliveries":
             raise error
-        inserted(connection, table, columns, rows)
+        return inserted(connection, table, columns, rows, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(bulk, "insert", failing)

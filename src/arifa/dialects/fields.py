@@ -46,17 +46,21 @@ class Fields:
         if value is None:
             return None
         if not isinstance(value, str):
-            if isinstance(value, bool):
-                return "true" if value else "false"
-            self.doubt(name, "is not a text")
-            return None
+            return self._unlike_text(name, value)
         if strip:
+            # Also makes a plain text of a `Number`.
             value = value.strip()
         if not value:
             return None
         if not value.isascii() or "\x00" in value:
             return self._storable(name, value)
-        return str(value) if type(value) is not str else value
+        return value if type(value) is str else str(value)
+
+    def _unlike_text(self, name: str, value: JsonValue) -> str | None:
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        self.doubt(name, "is not a text")
+        return None
 
     def _storable(self, name: str, value: str) -> str:
         # PostgreSQL keeps no NUL and UTF-8 has no lone surrogate; a payment is not lost to either.
@@ -152,11 +156,12 @@ class Fields:
             if len(rest) >= EXTRA_MAX:
                 self.doubts.append("the message has more fields than are kept")
                 break
-            key = self._storable("a field's name", f"{self.prefix}{name}")
+            # Doubts name the member by what can be stored of its name, too.
+            clean = self._storable("a field's name", name)
             if isinstance(value, str) and type(value) is not Number:
-                rest[key] = self._storable(name, value)
+                rest[f"{self.prefix}{clean}"] = self._storable(clean, value)
             else:
-                rest[key] = self._as_json(name, value)
+                rest[f"{self.prefix}{clean}"] = self._as_json(clean, value)
         return rest
 
     def _as_json(self, name: str, value: JsonValue) -> str:

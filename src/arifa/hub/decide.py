@@ -200,7 +200,7 @@ def _claim_only_once(connection: Connection, earlier: Notification, reversal: No
             f"separate, or reject it"
         )
     entry = identities.Entry(*key, reversal.id, reversal.merchant, money_hash(reversal.reading))
-    identities.insert(connection, [entry])
+    identities.claim(connection, [entry])
 
 
 def reversal_of(earlier: Reading, case: str, now_us: int) -> Reading:

@@ -13,11 +13,11 @@ from typing import Final
 
 from arifa.clock import now_us
 from arifa.dialects.base import Result
-from arifa.errors import DataRefused, StoreError, Unavailable
+from arifa.errors import AlreadyClaimed, DataRefused, StoreError, Unavailable
 from arifa.hub.judge import Judged
 from arifa.hub.prepare import Prepared, is_proven, prepare
 from arifa.hub.record import Draft, Group, Sample
-from arifa.outcome import STATUS, Outcome
+from arifa.outcome import STATUS, Insertion, Outcome
 from arifa.store import changes, configuration, seals
 from arifa.store.database import Connection, Urgency
 from arifa.store.opened import Store
@@ -42,6 +42,7 @@ class Receiver:
         self._seal: seals.Seal | None = None
         self._head = seals.HeadFile(store.folder, store.writer)
         self._sample = Sample()
+        self._expects_repeats = False
 
     def prepare(self, token: str, request: WireRequest) -> Prepared:
         """Prove and read by the configuration at hand."""
@@ -64,15 +65,18 @@ class Receiver:
         for rerun in range(RERUNS_MAX + 1):
             try:
                 return self._committed(group)
+            except AlreadyClaimed:
+                # Not all was new, or another node was faster. The next group asks first as well.
+                self._expects_repeats = True
             except DataRefused:
-                # Most often another node has just claimed the same payment: look again. A single
-                # request that is refused twice in a row is at fault itself.
+                # Another node may just have opened the same case: look again. A single request
+                # that is refused twice in a row is at fault itself.
                 if rerun == (RERUNS_MAX if len(group) == 1 else 1):
                     raise
             except Unavailable:
                 if rerun == RERUNS_MAX or self.store.database.is_sqlite:
                     raise
-        raise AssertionError("unreachable")
+        raise Unavailable("other nodes kept claiming the same payments at the same moment")
 
     def _bisected(self, group: list[Prepared]) -> list[WireResponse | None]:
         if len(group) > 1:
@@ -101,8 +105,12 @@ class Receiver:
                 previous=previous,
                 now_us=self.clock(),
                 sample=self._sample,
+                expects_repeats=self._expects_repeats,
             ).record()
         self._seal = recorded.seal
+        self._expects_repeats = any(
+            item.insertion is not Insertion.CREATED for draft in drafts for item in draft.judged
+        )
         if recorded.seal is not previous:
             self._head.note(self.store.writer, recorded.seal)
         if recorded.deliveries:

@@ -94,6 +94,7 @@ class Group:
         previous: seals.Seal,
         now_us: int,
         sample: Sample,
+        expects_repeats: bool = True,
     ) -> None:
         self._connection = connection
         self._configuration = configuration
@@ -103,6 +104,7 @@ class Group:
         self._now_us = now_us
         self._ids = Identifiers(now_us)
         self._sample = sample
+        self._expects_repeats = expects_repeats
         self._inbox: list[inbox.Entry] = []
         self._bodies: list[inbox.Body] = []
         self._notifications: list[notifications.Entry] = []
@@ -114,7 +116,14 @@ class Group:
         self._parts: list[tuple[str, bytes]] = []
 
     def record(self) -> Recorded:
-        """Write the group, and put each request's answer into its draft."""
+        """Write the group, and put each request's answer into its draft.
+
+        Without `expects_repeats` the books are not asked beforehand what they know: the claim of
+        the keys says whether all is new, which it mostly is.
+
+        Raises:
+            AlreadyClaimed: it was not all new; record it again, expecting repeats.
+        """
         self._judge()
         earlier = self._earlier_answers()
         for draft in self._drafts:
@@ -140,6 +149,9 @@ class Group:
                 conflicts.append(item)
             elif item.insertion is Insertion.CREATED:
                 self._claim(item, known)
+        # Keys go first: where nodes collide, or a repeat was not expected, it shows here.
+        if self._identities:
+            identities.claim(self._connection, self._identities)
         opened = self._known_cases(conflicts)
         for draft in self._drafts:
             if draft.answer is None and draft.prepared.source is not None:
@@ -150,8 +162,9 @@ class Group:
                     self._keep(draft, draft.prepared.source, item, opened)
 
     def _known(self, judged: list[Judged]) -> dict[Key, Known]:
-        keys = [key for item in judged for key in item.keys]
-        return identities.find(self._connection, keys) if keys else {}
+        if not judged or not self._expects_repeats:
+            return {}
+        return identities.find(self._connection, [key for item in judged for key in item.keys])
 
     def _claim(self, item: Judged, known: dict[Key, Known]) -> None:
         item.notification = self._ids.new("ntf")
@@ -332,10 +345,8 @@ class Group:
     # ------------------------------------------------------------------ writing
 
     def _written(self) -> Recorded:
-        """Insert everything. Keys go first, sorted: where nodes collide, they collide there."""
+        """Insert everything but the keys, which were claimed."""
         connection, seal = self._connection, self._previous
-        if self._identities:
-            identities.insert(connection, self._identities)
         if self._cases:
             cases.insert(connection, self._cases)
         if self._inbox:

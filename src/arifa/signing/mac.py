@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 import hmac
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
@@ -22,7 +22,7 @@ def _decoded(text: bytes, encoding: Encoding) -> bytes:
     try:
         if encoding == "hex":
             return binascii.unhexlify(text)
-        return b64decode(text, validate=True)
+        return binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError):
         raise NotGenuine(f"the signature is not {encoding}") from None
 

@@ -32,24 +32,34 @@ def is_sqlite(connection: Connection) -> bool:
 
 
 def insert(
-    connection: Connection, table: sa.Table, columns: tuple[str, ...], rows: Sequence[Sequence[Any]]
-) -> None:
-    """Insert rows, whose values are in the order of `columns`."""
+    connection: Connection,
+    table: sa.Table,
+    columns: tuple[str, ...],
+    rows: Sequence[Sequence[Any]],
+    *,
+    end: str = "",
+) -> int:
+    """Insert rows, whose values are in the order of `columns`; gives how many were inserted.
+
+    `end` is the end of the statement: `ON CONFLICT DO NOTHING` passes over rows that are there.
+    """
     if is_sqlite(connection):
         # One step of many rows, not a step a row: the interpreter is let go once, instead of being
         # fought over with the event loop for every row. Few sizes, so that each is found compiled.
-        begin = 0
+        begin = inserted = 0
         for size in _INSERT_STEPS:
             while len(rows) - begin >= size:
                 part = rows[begin : begin + size]
                 values = list(chain.from_iterable(part))
-                driver(connection).execute(_sqlite_insert(table, columns, size), values)
+                statement = _sqlite_insert(table, columns, size) + end
+                inserted += driver(connection).execute(statement, values).rowcount
                 begin += size
-    else:
-        # One statement and one round trip for the whole group, whatever its size.
-        driver(connection).execute(
-            _postgres_insert(table, columns), [list(column) for column in zip(*rows, strict=True)]
-        )
+        return inserted
+    # One statement and one round trip for the whole group, whatever its size.
+    arrays = [list(column) for column in zip(*rows, strict=True)]
+    statement = _postgres_insert(table, columns) + end
+    count: int = driver(connection).execute(statement.encode(), arrays).rowcount
+    return count
 
 
 @cache
@@ -60,13 +70,12 @@ def _sqlite_insert(table: sa.Table, columns: tuple[str, ...], size: int) -> str:
 
 
 @cache
-def _postgres_insert(table: sa.Table, columns: tuple[str, ...]) -> bytes:
+def _postgres_insert(table: sa.Table, columns: tuple[str, ...]) -> str:
     arrays = ", ".join(
         f"%b::{_POSTGRES_TYPES[type(table.c[name].type).__name__]}[]" for name in columns
     )
     names = ", ".join(columns)
-    text = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays})"  # noqa: S608
-    return text.encode()
+    return f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays})"  # noqa: S608
 
 
 def select_by_keys(

@@ -252,9 +252,6 @@ def _remedy(said: str) -> str:
 
 def _sqlite_engine(url: URL, *, reading: bool) -> Engine:
     module = _sqlite_module()
-    path = url.database or ""
-    if path in ("", ":memory:"):
-        raise Refused("Arifa keeps money: it needs a file, not an SQLite database in memory")
     engine = sa.create_engine(
         url,
         module=module,

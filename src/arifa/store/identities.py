@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from sqlalchemy.engine import Connection
 
+from arifa.errors import AlreadyClaimed
 from arifa.store import bulk
 from arifa.store.schema import identities
 
@@ -63,10 +64,14 @@ def find(connection: Connection, keys: Iterable[Key]) -> dict[Key, Known]:
     return found
 
 
-def insert(connection: Connection, entries: list[Entry]) -> None:
+def claim(connection: Connection, entries: list[Entry]) -> None:
     """Claim keys, in sorted order, so that two nodes that claim the same never deadlock.
 
     Raises:
-        DataRefused: another node has claimed one since `find`: roll back and look again.
+        AlreadyClaimed: at least one of them is taken; what was claimed here must be rolled back.
     """
-    bulk.insert(connection, identities, Entry._fields, sorted(entries))
+    inserted = bulk.insert(
+        connection, identities, Entry._fields, sorted(entries), end=" ON CONFLICT DO NOTHING"
+    )
+    if inserted != len(entries):
+        raise AlreadyClaimed("another notification has the same identity already")

@@ -99,6 +99,8 @@ def _make_folder(folder: Path) -> None:
 
 
 def _check_sqlite_place(path: Path) -> None:
+    if str(path) in (".", ":memory:"):
+        raise Refused("Arifa keeps money: it needs a file, not an SQLite database in memory")
     if not path.parent.is_dir():
         raise Refused(f"there is no folder {path.parent} for the database file")
     if path.is_dir():

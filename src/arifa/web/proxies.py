@@ -7,6 +7,8 @@ Without configured proxies the header is nothing.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from arifa.signing.credentials import is_within, network, normal_address
 from arifa.wire import Headers, values
 
@@ -47,6 +49,7 @@ def _without_port(hop: str) -> str:
     return head if colon and ":" not in tail else hop
 
 
+@lru_cache(maxsize=4096)
 def _normal(text: str | None) -> str | None:
     address = None if text is None else normal_address(text)
     return None if address is None else str(address)
