@@ -14,7 +14,7 @@ from arifa.feed import Source
 from arifa.hub.reprocess import Reprocessed, reprocess
 from arifa.signing import Credentials
 from arifa.signing.keys import new_rsa_key
-from arifa.store import seals, sources
+from arifa.store import identities, seals, sources
 from arifa.store.opened import Store
 from arifa.wire import WireRequest
 from tests.hub.bank import BANK, Hub, request
@@ -101,6 +101,24 @@ def test_a_conflict_is_a_case(hub: Hub, fixed) -> None:
     reprocess(hub.store, now_us())
     assert [case.kind for case in hub.cases()] == ["conflict"]
     assert len(hub.notifications()) == 2
+
+
+def test_another_node_is_faster(hub: Hub, fixed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another node stores the bank's repeat in the same moment, it is still one payment."""
+    message = renamed()
+    hub.one("kcb", message)
+    fixed()
+    hub.one("kcb", message)
+    find, looks = identities.find, []
+
+    def too_early(connection, keys):
+        looks.append(keys)
+        return {} if len(looks) == 1 else find(connection, keys)
+
+    monkeypatch.setattr(identities, "find", too_early)
+    assert reprocess(hub.store, now_us()) == Reprocessed(looked_at=1, known=1)
+    assert len(looks) == 2
+    assert len(hub.notifications()) == 1
 
 
 def test_only_since(hub: Hub, fixed) -> None:

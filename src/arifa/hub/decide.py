@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import structs
 
-from arifa.errors import Refused
+from arifa.errors import AlreadyClaimed, Refused
 from arifa.hub.record import queued
 from arifa.identifiers import Identifiers
 from arifa.notification import (
@@ -194,13 +194,14 @@ def _check_reversible(earlier: Notification) -> None:
 def _claim_only_once(connection: Connection, earlier: Notification, reversal: Notification) -> None:
     """Two cases may stand against one payment: it is taken back by the first of them only."""
     key = (earlier.merchant, identities.digest(_SCOPE, f"reversal of {earlier.id}"))
-    if key in identities.find(connection, [key]):
+    entry = identities.Entry(*key, reversal.id, reversal.merchant, money_hash(reversal.reading))
+    try:
+        identities.claim(connection, [entry])
+    except AlreadyClaimed:
         raise Refused(
             f"{earlier.id} has been taken back already, by another case; accept this one as "
             f"separate, or reject it"
-        )
-    entry = identities.Entry(*key, reversal.id, reversal.merchant, money_hash(reversal.reading))
-    identities.claim(connection, [entry])
+        ) from None
 
 
 def reversal_of(earlier: Reading, case: str, now_us: int) -> Reading:
