@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from arifa import dialects
-from arifa.errors import AlreadyClaimed, DataRefused, Unreadable
+from arifa.errors import DataRefused, Unreadable
 from arifa.feed import Source
 from arifa.hub.judge import Judged
 from arifa.hub.prepare import Prepared
@@ -100,7 +100,7 @@ def _store(store: Store, prepared: Prepared, row: str, now_us: int, total: Repro
     for _ in range(2):
         try:
             judged = _recorded(store, prepared, row, now_us)
-        except (AlreadyClaimed, DataRefused):
+        except DataRefused:
             # Most often a node has just stored the bank's own repeat: look again.
             continue
         for item in judged:
