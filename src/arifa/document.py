@@ -12,6 +12,8 @@ import json
 import re
 from typing import Final
 
+import msgspec
+
 from arifa.errors import Unreadable
 
 DEPTH_MAX: Final = 32
@@ -138,30 +140,26 @@ def encode(value: JsonValue) -> bytes:
         Unreadable: a text that has no UTF-8 form (a lone surrogate).
     """
     try:
-        text = _written(value) if _holds_number(value) else _ENCODER.encode(value)
-        return text.encode("utf-8")
+        return _ENCODE(_with_raw_numbers(value) if _holds_number(value) else value)
     except UnicodeEncodeError:
         raise Unreadable("a text holds half a character (a lone surrogate)") from None
 
 
-_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False)
+_ENCODE: Final = msgspec.json.Encoder().encode
 
 
 def _holds_number(value: JsonValue) -> bool:
-    """Whether the plain encoder, which would quote a `Number`, cannot write this."""
     if isinstance(value, dict):
         return any(map(_holds_number, value.values()))
     if isinstance(value, list):
         return any(map(_holds_number, value))
-    return isinstance(value, Number)
+    return type(value) is Number
 
 
-def _written(value: JsonValue) -> str:
-    if isinstance(value, Number):
-        return str(value)
+def _with_raw_numbers(value: JsonValue) -> object:
+    """The same with each `Number` marked to be written as it is."""
     if isinstance(value, dict):
-        members = [f"{_ENCODER.encode(key)}:{_written(item)}" for key, item in value.items()]
-        return "{" + ",".join(members) + "}"
+        return {key: _with_raw_numbers(item) for key, item in value.items()}
     if isinstance(value, list):
-        return "[" + ",".join(map(_written, value)) + "]"
-    return _ENCODER.encode(value)
+        return [_with_raw_numbers(item) for item in value]
+    return msgspec.Raw(value.encode("ascii")) if isinstance(value, Number) else value
