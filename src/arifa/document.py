@@ -140,20 +140,16 @@ def encode(value: JsonValue) -> bytes:
         Unreadable: a text that has no UTF-8 form (a lone surrogate).
     """
     try:
-        return _ENCODE(_with_raw_numbers(value) if _holds_number(value) else value)
+        try:
+            return _ENCODE(value)
+        except TypeError:
+            # It holds a `Number`, which the encoder does not know.
+            return _ENCODE(_with_raw_numbers(value))
     except UnicodeEncodeError:
         raise Unreadable("a text holds half a character (a lone surrogate)") from None
 
 
 _ENCODE: Final = msgspec.json.Encoder().encode
-
-
-def _holds_number(value: JsonValue) -> bool:
-    if isinstance(value, dict):
-        return any(map(_holds_number, value.values()))
-    if isinstance(value, list):
-        return any(map(_holds_number, value))
-    return type(value) is Number
 
 
 def _with_raw_numbers(value: JsonValue) -> object:

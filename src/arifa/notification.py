@@ -234,9 +234,9 @@ def money_hash(reading: Reading) -> bytes:
         _MONEY_HASH_VERSION,
         "" if amount is None else str(amount.minor),
         "" if amount is None else amount.currency,
-        reading.direction.value,
-        reading.kind.value,
-        reading.status.value,
+        reading.direction,
+        reading.kind,
+        reading.status,
         reading.account or "",
         reading.end_to_end_id or "",
     )

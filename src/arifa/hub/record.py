@@ -32,6 +32,7 @@ _OUTCOME: Final = {
     Insertion.CONFLICT: Outcome.CONFLICT,
 }
 _PRECEDENCE: Final = list(Outcome)
+_ACCEPTED, _HELD = State.ACCEPTED.value, State.HELD.value
 SAMPLES_A_SECOND: Final = 5
 
 
@@ -191,8 +192,8 @@ class Group:
         """The rows of one reading: its notification, and its deliveries or its case."""
         if item.insertion is Insertion.EXISTS:
             return
-        key = _case_key(item)
         if item.insertion is Insertion.CONFLICT:
+            key = _case_key(item)
             if key in opened:
                 item.notification, item.merchant = opened[key]
                 return
@@ -207,7 +208,7 @@ class Group:
                 inbox=draft.inbox_id,
                 inbox_merchant=source.merchant,
                 received_at=draft.prepared.request.received_at,
-                state=(State.ACCEPTED if item.held is None else State.HELD).value,
+                state=_ACCEPTED if item.held is None else _HELD,
                 money_hash=item.money_hash,
                 reading=notifications.pack_reading(item.reading_as_held()),
             )
@@ -295,7 +296,7 @@ class Group:
                 source=source.id,
                 received_at=request.received_at,
                 peer=request.peer,
-                outcome=outcome.value,
+                outcome=str(outcome),
                 reason=draft.prepared.reason,
                 body_hash=draft.body_hash,
                 answer_status=answer.status,
@@ -308,7 +309,7 @@ class Group:
         if not is_repeat:
             head = inbox.pack_head(request)
             self._bodies.append(inbox.Body(source.merchant, draft.inbox_id, head, request.body))
-        part = seals.part(draft.inbox_id, outcome.value, draft.body_hash, packed)
+        part = seals.part(draft.inbox_id, outcome, draft.body_hash, packed)
         self._parts.append((draft.inbox_id, part))
 
     def _refuse(self, draft: Draft, source: Source) -> None:
@@ -413,8 +414,8 @@ def queued(
         for endpoint in configuration.endpoints.get(merchant, ())
         if endpoint.wants(
             source=source,
-            kind=reading.kind.value,
-            direction=reading.direction.value,
-            status=reading.status.value,
+            kind=reading.kind,
+            direction=reading.direction,
+            status=reading.status,
         )
     ]
