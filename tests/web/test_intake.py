@@ -658,3 +658,70 @@ def test_an_address_list_looks_behind_the_proxy_and_at_no_other_header(tmp_path:
             assert answer.status == (403 if header.endswith(b"::1") else 200), header
         answer = served.exchange(message(token("xente"), good("xente"), *allowed))
         assert answer.status == 403
+
+
+# ------------------------------------------------------------------ a fault of our own
+
+
+@pytest.mark.parametrize("where", ["identity", "acknowledge", "read"])
+def test_a_message_that_breaks_a_dialect_costs_no_other_its_answer(
+    store: Store, where: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A planted bug on one payment of a group: it is answered, kept raw where it can be, the rest count."""
+    hub = filled(store)
+    kcb = type(dialects.get("kcb"))
+    genuine = [good("kcb") for _ in range(5)]
+    poison = json.loads(genuine[2].body)["transactionReference"]
+    before = getattr(kcb, where)
+
+    def broken(self: Any, about: Any, *rest: Any) -> Any:
+        named = f"{about!r}" + getattr(about, "body", b"").decode()
+        if poison in named + getattr(getattr(about, "request", None), "body", b"").decode():
+            raise RuntimeError(f"{hostile.NAMES[0]} is in the text of this error")
+        return before(self, about, *rest)
+
+    monkeypatch.setattr(kcb, where, broken)
+
+    answers = hub.receive(*(("kcb", request) for request in genuine))
+
+    statuses = [answer.status for answer in answers]
+    assert [*statuses[:2], *statuses[3:]] == [200] * 4
+    assert (
+        statuses[2] == STATUS[Outcome.UNAVAILABLE if where == "acknowledge" else Outcome.UNREADABLE]
+    )
+    assert len(hub.accepted()) == 4
+    assert hub.outcomes().count("UNREADABLE") == (0 if where == "acknowledge" else 1)
+    said = capfd.readouterr()
+    assert hostile.NAMES[0] not in said.out + said.err
+
+
+def test_a_source_whose_dialect_is_gone_holds_up_nobody(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its package was removed: its bank is told to come again, everybody else is served."""
+    hub = filled(store)
+    requests = [("kcb", good("kcb")), ("jenga", good("jenga")), ("kcb", good("kcb"))]
+    get = dialects.get
+
+    def without_jenga(name: str) -> Any:
+        return get("nobody" if name == "jenga" else name)
+
+    monkeypatch.setattr(dialects, "get", without_jenga)
+
+    assert [answer.status for answer in hub.receive(*requests)] == [200, 503, 200]
+
+
+def test_a_head_that_cannot_be_noted_is_a_doubt(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk refuses the second witness: nobody hears yes, and nothing more is taken."""
+    hub = filled(store)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(hub.receiver._head, "note", full)
+
+    assert hub.one("kcb", good("kcb")).status == STATUS[Outcome.UNAVAILABLE]
+    assert store.database.broken is not None
+    assert hub.one("kcb", good("kcb")).status == STATUS[Outcome.UNAVAILABLE]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from arifa import dialects
 from arifa.dialects.base import Dialect
-from arifa.errors import NotGenuine, Unreadable
+from arifa.errors import NotADialect, NotGenuine, Unreadable
 from arifa.feed import Source
 from arifa.notification import Query, Reading
 from arifa.outcome import Outcome
@@ -21,7 +21,7 @@ class Prepared:
     """One request, judged as far as that goes without the books.
 
     Attributes:
-        source, dialect: None where no source has this path.
+        source, dialect: None where no source has this path, or no installed package the dialect.
         outcome: NOT_GENUINE, UNREADABLE or UNAVAILABLE (paused); None where the books decide.
         reason: a sentence about the outcome, for the operator.
         is_forbidden: the caller's address is not in the source's list: no bank to speak to.
@@ -58,7 +58,12 @@ def prepare(configuration: Configuration, token: str, request: WireRequest) -> P
     if source is None:
         return prepared
     prepared.source = source
-    prepared.dialect = dialect = dialects.get(source.dialect)
+    try:
+        prepared.dialect = dialect = dialects.get(source.dialect)
+    except NotADialect as error:
+        # It came with a package that is gone: no words to answer in until that is back.
+        prepared.outcome, prepared.reason = Outcome.UNAVAILABLE, str(error)
+        return prepared
     if source.credentials.addresses and not is_within(request.peer, source.credentials.addresses):
         prepared.is_forbidden, prepared.outcome = True, Outcome.NOT_GENUINE
         prepared.reason = "the caller's address is not in the list of the source"

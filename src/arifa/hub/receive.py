@@ -13,10 +13,11 @@ from typing import Final
 
 from arifa.clock import now_us
 from arifa.dialects.base import Result
-from arifa.errors import AlreadyClaimed, DataRefused, StoreError, Unavailable
+from arifa.errors import AlreadyClaimed, DataRefused, StoreBroken, StoreError, Unavailable
 from arifa.hub.judge import Judged
 from arifa.hub.prepare import Prepared, is_proven, prepare
 from arifa.hub.record import Draft, Group, Sample
+from arifa.observe import log, place_of
 from arifa.outcome import STATUS, Insertion, Outcome
 from arifa.store import changes, configuration, seals
 from arifa.store.database import Connection, Urgency
@@ -56,6 +57,9 @@ class Receiver:
             return self._bisected(group)
         except StoreError:
             return [unavailable(prepared) for prepared in group]
+        except Exception as error:  # noqa: BLE001 - one message must not cost the others their answer
+            log.error("receive.failed", error=type(error).__name__, at=place_of(error))
+            return self._bisected(group)
 
     def close(self) -> None:
         """Close the seal head's file."""
@@ -85,9 +89,9 @@ class Receiver:
         prepared = group[0]
         if prepared.outcome is not None or not prepared.readings:
             return [unavailable(prepared)]
-        # Genuine, but the database will not have its values: kept raw, to be read again after a fix.
+        # Genuine, but not to be recorded as it was read: kept raw, to be read again after a fix.
         prepared.outcome, prepared.readings = Outcome.UNREADABLE, []
-        prepared.reason = "the database refused a value of it; its bytes are kept"
+        prepared.reason = "a value of it could not be recorded; its bytes are kept"
         return self.receive(group)
 
     def _committed(self, group: list[Prepared]) -> list[WireResponse | None]:
@@ -112,10 +116,20 @@ class Receiver:
             item.insertion is not Insertion.CREATED for draft in drafts for item in draft.judged
         )
         if recorded.seal is not previous:
-            self._head.note(self.store.writer, recorded.seal)
+            self._note(recorded.seal)
         if recorded.deliveries:
             self.delivered_to()
         return [draft.answer for draft in drafts]
+
+    def _note(self, seal: seals.Seal) -> None:
+        try:
+            self._head.note(self.store.writer, seal)
+        except OSError as error:
+            self.store.database.broken = StoreBroken(
+                f"the seal's head in {self.store.folder} cannot be written: {error.strerror}. "
+                f"Look at the disk, and start again; nothing acknowledged is lost."
+            )
+            raise self.store.database.broken from error
 
     def _keep_current(self, connection: Connection, group: list[Prepared]) -> None:
         """See that the group was prepared by the current configuration; else prepare it again."""
@@ -137,19 +151,26 @@ def _drafted(prepared: Prepared) -> Draft:
 
 
 def _refusal(prepared: Prepared) -> WireResponse | None:
-    if prepared.dialect is None or prepared.source is None or prepared.outcome is None:
+    if prepared.source is None or prepared.outcome is None:
         return None
     if prepared.is_forbidden:
         return WireResponse(403, b"This address is not allowed here.\n", (PLAIN,))
+    if prepared.outcome is Outcome.UNAVAILABLE or prepared.dialect is None:
+        return unavailable(prepared)
     return prepared.dialect.acknowledge(
         prepared.request, prepared.outcome, Result(), prepared.source.profile
     )
 
 
-def unavailable(prepared: Prepared) -> WireResponse | None:
-    """The bank's own failure answer: never stored, never repeated."""
+def unavailable(prepared: Prepared) -> WireResponse:
+    """The bank's own failure answer: never stored, never repeated. It never fails."""
+    plain = WireResponse(STATUS[Outcome.UNAVAILABLE], b"Try again later.\n", (PLAIN,))
     if prepared.dialect is None or prepared.source is None:
-        return WireResponse(STATUS[Outcome.UNAVAILABLE])
-    return prepared.dialect.acknowledge(
-        prepared.request, Outcome.UNAVAILABLE, Result(), prepared.source.profile
-    )
+        return plain
+    try:
+        return prepared.dialect.acknowledge(
+            prepared.request, Outcome.UNAVAILABLE, Result(), prepared.source.profile
+        )
+    except Exception as error:  # noqa: BLE001 - the last answer that there is
+        log.error("answer.failed", error=type(error).__name__, at=place_of(error))
+        return plain

@@ -16,7 +16,7 @@ from arifa.clock import monotonic
 from arifa.errors import StoreBroken
 from arifa.hub.prepare import Prepared
 from arifa.hub.receive import Receiver, unavailable
-from arifa.observe import log
+from arifa.observe import log, place_of
 from arifa.wire import WireResponse
 
 GROUP_MAX: Final = 256
@@ -107,7 +107,7 @@ class Committer:
         try:
             answers = self._receiver.receive(prepared)
         except BaseException as error:  # noqa: BLE001 - whatever it is, every client gets an answer
-            log.error("receive.failed", error=type(error).__name__, exc_info=True)
+            log.error("receive.failed", error=type(error).__name__, at=place_of(error))
             answers = [unavailable(waiting.prepared) for waiting in group]
         broken = self._receiver.store.database.broken
         self._loop.call_soon_threadsafe(self._answer, group, answers, broken)
