@@ -121,3 +121,12 @@ class StoreUnfit(StoreError):
     """The database is not Arifa's, is newer than this program, or is set unsafely."""
 
     whose = "operator"
+
+
+def place_of(error: BaseException) -> str:
+    """Where an unforeseen error arose: its text may hold anybody's data, its place does not."""
+    trace, place = error.__traceback__, "?"
+    while trace is not None:
+        place = f"{trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place

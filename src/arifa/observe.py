@@ -6,9 +6,7 @@ A line carries ids, counts and causes, never a body, a name, a number of a payer
 from __future__ import annotations
 
 import sys
-import traceback
 from collections import Counter
-from pathlib import Path
 from typing import Final
 
 import structlog
@@ -34,12 +32,6 @@ def set_up_logging(*, is_json: bool = True, level: int = 20) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
-
-
-def place_of(error: BaseException) -> str:
-    """Where an unforeseen error arose: its text may hold anybody's data, its place does not."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
 
 
 class Figures:

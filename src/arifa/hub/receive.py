@@ -11,19 +11,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import structlog
+
 from arifa.clock import now_us
 from arifa.dialects.base import Result
-from arifa.errors import AlreadyClaimed, DataRefused, StoreBroken, StoreError, Unavailable
+from arifa.errors import (
+    AlreadyClaimed,
+    DataRefused,
+    StoreBroken,
+    StoreError,
+    Unavailable,
+    place_of,
+)
 from arifa.hub.judge import Judged
 from arifa.hub.prepare import Prepared, is_proven, prepare
 from arifa.hub.record import Draft, Group, Sample
-from arifa.observe import log, place_of
 from arifa.outcome import STATUS, Insertion, Outcome
 from arifa.store import changes, configuration, seals
 from arifa.store.database import Connection, Urgency
 from arifa.store.opened import Store
 from arifa.wire import PLAIN, WireRequest, WireResponse
 
+log: Final = structlog.get_logger("arifa")
 RERUNS_MAX: Final = 5
 
 
