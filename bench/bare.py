@@ -27,7 +27,8 @@ import uvicorn
 from load import Load, run_apart
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from arifa.web.protocol import Limits, limited_protocol
+from arifa.web.direct import direct_protocol
+from arifa.web.protocol import Limits
 
 ANSWER = b'{"transactionID":"ntf_00000000000000000000000000","statusCode":0,"statusMessage":"OK"}'
 HEADERS = [
@@ -71,7 +72,8 @@ def serve(port: int, *, is_plain: bool) -> None:
     """Serve until told to stop."""
     listener = socket.create_server(("127.0.0.1", port), backlog=2048)
     print(f"listening on http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    protocol = HttpToolsProtocol if is_plain else limited_protocol(Limits())
+    # The class of `arifa serve`; without a handler of its own every request goes to the handler.
+    protocol = HttpToolsProtocol if is_plain else direct_protocol(Limits(), "/ipn/", None)
     uvicorn.Server(config(handler, protocol)).run(sockets=[listener])
 
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Final
 
 from arifa.clock import monotonic
-from arifa.errors import StoreBroken
+from arifa.errors import StoreBroken, place_of
 from arifa.hub.prepare import Prepared
 from arifa.hub.receive import Receiver, unavailable
-from arifa.observe import log, place_of
+from arifa.observe import log
 from arifa.wire import WireResponse
 
 GROUP_MAX: Final = 256
@@ -25,15 +25,25 @@ ANSWER_SECONDS: Final = 5.0
 _SWEEP_SECONDS: Final = 0.25
 
 
+Done = Callable[[WireResponse | None], None]
+
+
 class Waiting:
-    """One request that waits for its answer."""
+    """One request that waits for its answer; `done` is called with it once, in the event loop."""
 
-    __slots__ = ("future", "prepared", "since")
+    __slots__ = ("done", "is_answered", "prepared", "since")
 
-    def __init__(self, prepared: Prepared, future: asyncio.Future[WireResponse | None]) -> None:
+    def __init__(self, prepared: Prepared, done: Done) -> None:
         self.prepared = prepared
-        self.future = future
+        self.done = done
+        self.is_answered = False
         self.since = monotonic()
+
+    def answer(self, answer: WireResponse | None) -> None:
+        """Answer, unless it has been answered already."""
+        if not self.is_answered:
+            self.is_answered = True
+            self.done(answer)
 
 
 class Committer:
@@ -67,17 +77,16 @@ class Committer:
         self._thread.start()
         self._sweep = self._loop.call_later(_SWEEP_SECONDS, self._look_for_late)
 
-    def submit(self, prepared: Prepared) -> asyncio.Future[WireResponse | None]:
-        """Queue a request: its answer, or None where no source has its path."""
-        future: asyncio.Future[WireResponse | None] = self._loop.create_future()
+    def submit(self, prepared: Prepared, done: Done) -> None:
+        """Queue a request; `done` gets its answer, or None where no source has its path."""
         if self._stopping or len(self._waiting) >= WAITING_MAX:
-            future.set_result(unavailable(prepared))
-            return future
+            done(unavailable(prepared))
+            return
+        waiting = Waiting(prepared, done)
         with self._condition:
-            self._waiting.append(Waiting(prepared, future))
+            self._waiting.append(waiting)
             if len(self._waiting) == 1:
                 self._condition.notify()
-        return future
 
     async def stop(self) -> None:
         """Commit what waits, and end the thread."""
@@ -121,8 +130,7 @@ class Committer:
         broken: StoreBroken | None,
     ) -> None:
         for waiting, answer in zip(group, answers, strict=True):
-            if not waiting.future.done():
-                waiting.future.set_result(answer)
+            waiting.answer(answer)
         if broken is not None:
             self._on_broken(str(broken))
 
@@ -133,8 +141,8 @@ class Committer:
             candidates = [*self._in_commit, *self._waiting]
         is_late = False
         for waiting in candidates:
-            if waiting.since < late and not waiting.future.done():
-                waiting.future.set_result(unavailable(waiting.prepared))
+            if waiting.since < late and not waiting.is_answered:
+                waiting.answer(unavailable(waiting.prepared))
                 is_late = True
         if is_late:
             self._receiver.store.database.abandon()

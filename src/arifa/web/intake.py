@@ -1,4 +1,4 @@
-"""Step 1: `POST /ipn/{token}`. A bare ASGI handler: nothing here but the path of one notification.
+"""Step 1: `POST /ipn/{token}`. Nothing here but the path of one notification.
 
 Sizes and deadlines of the socket are kept by `web.protocol`. Until the source is known there is no
 bank to speak as, so the answers are plain: 404, 405; and 403 for an address that is not listed.
@@ -14,6 +14,7 @@ from arifa.hub.prepare import Prepared
 from arifa.hub.receive import Receiver
 from arifa.observe import Figures
 from arifa.web.committer import Committer
+from arifa.web.direct import Exchange
 from arifa.web.proxies import Proxies
 from arifa.wire import PLAIN, WireRequest, WireResponse
 
@@ -40,54 +41,36 @@ class Intake:
         self._proxies = proxies
         self._figures = figures
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["method"] != "POST":
-            await respond(send, NOT_ALLOWED)
-            return
-        body = await _read(receive)
-        if body is None:
-            return
-        headers = tuple(scope["headers"])
-        client = scope["client"]
+    def receive(self, exchange: Exchange) -> None:
+        """Answer one POST: now, or when its group is committed."""
+        headers = exchange.headers
         request = WireRequest(
-            body=body,
+            body=exchange.body,
             headers=headers,
             method="POST",
-            target=_target(scope),
-            peer=self._proxies.caller(client[0] if client else None, headers),
+            target=_target(exchange.query),
+            peer=self._proxies.caller(exchange.peer, headers),
             received_at=now_us(),
         )
-        prepared = self._receiver.prepare(scope["path"][len(PREFIX) :], request)
-        answer = await self._committer.submit(prepared)
-        self._count(prepared, answer)
-        await respond(send, answer or NOT_FOUND)
+        prepared = self._receiver.prepare(exchange.path[len(PREFIX) :], request)
+
+        def done(answer: WireResponse | None) -> None:
+            self._count(prepared, answer)
+            exchange.respond(answer or NOT_FOUND)
+
+        self._committer.submit(prepared, done)
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        """Answer whatever is not a POST."""
+        await respond(send, NOT_ALLOWED)
 
     def _count(self, prepared: Prepared, answer: WireResponse | None) -> None:
         dialect = "none" if prepared.dialect is None else prepared.dialect.name
         self._figures.answered(dialect, 404 if answer is None else answer.status)
 
 
-async def _read(receive: Receive) -> bytes | None:
-    """The whole body, which the protocol has bounded; None where the client went away."""
-    message = await receive()
-    if message["type"] != "http.request":
-        return None
-    body: bytes = message.get("body", b"")
-    if not message.get("more_body"):
-        return body
-    parts = [body]
-    while message.get("more_body"):
-        message = await receive()
-        if message["type"] != "http.request":
-            return None
-        parts.append(message.get("body", b""))
-    return b"".join(parts)
-
-
-def _target(scope: Scope) -> str:
+def _target(query: bytes) -> str:
     """The path without its token, which is a secret, and the query, which may be the message."""
-    query = scope["query_string"]
     return PREFIX if not query else f"{PREFIX}?{query.decode('latin-1')}"
 
 

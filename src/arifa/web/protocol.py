@@ -71,9 +71,12 @@ RELIED_ON: Final = {
         # Methods overridden, or called.
         *("connection_lost", "connection_made", "data_received", "on_body"),
         *("on_headers_complete", "on_message_complete", "on_response_complete"),
+        "_start_asgi_task",  # by `web.direct`, as are the cycle's further attributes
     ),
     "uvicorn.protocols.http.httptools_impl.RequestResponseCycle": (
         *("disconnected", "keep_alive", "message_event", "response_complete", "response_started"),
+        *("body", "default_headers", "more_body", "on_response", "scope"),
+        "waiting_for_100_continue",
     ),
     "uvicorn.protocols.http.flow_control.FlowControl": ("read_paused", "resume_reading"),
     "uvicorn.server.ServerState": ("default_headers", "total_requests"),

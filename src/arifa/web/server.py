@@ -31,7 +31,8 @@ from arifa.store.opened import Store, check_sealed, open_store
 from arifa.web.admin import Admin
 from arifa.web.app import App
 from arifa.web.committer import Committer
-from arifa.web.intake import Intake
+from arifa.web.direct import direct_protocol
+from arifa.web.intake import PREFIX, Intake
 from arifa.web.listening import listener, url_of
 from arifa.web.protocol import Limits, limited_protocol
 from arifa.web.proxies import Proxies
@@ -196,7 +197,8 @@ class _Hub:
             receiver.delivered_to = worker.wake
         limits = Limits(exempt=(*Limits().exempt, *self._told.trusted_proxies))
         intake = Intake(receiver, committer, Proxies(self._told.trusted_proxies), figures)
-        server = _Server(_config(App(intake), limited_protocol(limits)))
+        protocol = direct_protocol(limits, PREFIX, intake)
+        server = _Server(_config(App(intake), protocol))
         admin = _Server(
             _config(Admin(self._store, figures, self._stopping.is_set), limited_protocol(Limits()))
         )

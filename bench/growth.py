@@ -1,0 +1,136 @@
+"""Whether the hub slows down or swells as its books grow.
+
+    python bench/growth.py [--json] [--to 1000000] [--engine sqlite|postgres]
+
+Notifications are made in groups through `store.write()`, each with its inbox row and bytes, its
+identity, a delivery and the group's seal, as the intake makes them; proving and HTTP are left out.
+`growth_ratio` is the rate of the last fifth (800,000 to 1,000,000) over that of the second tenth
+(100,000 to 200,000); `rss_growth_mb` how much memory the process took between them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from msgspec import structs
+from traffic import Feed, feed
+
+from arifa import dialects
+from arifa.clock import now_us
+from arifa.hub.prepare import Prepared
+from arifa.hub.receive import Receiver
+from arifa.store.opened import open_store
+from arifa.wire import WireRequest
+
+GROUP = 64
+RATIO_BAR = 0.85
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where the run stood: how many notifications, when, and with how much memory."""
+
+    count: int
+    at: float
+    rss_mb: float
+
+
+def rss_mb() -> float:
+    """The resident memory of this process (Linux)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def run(engine: str, until: int) -> dict[str, float]:
+    """Fill a new store up to `until` notifications."""
+    with ExitStack() as stack:
+        url = None
+        if engine == "postgres":
+            from arifa.testing.postgres import start_postgres
+
+            url = stack.enter_context(start_postgres(private=True)).create_database()
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="arifa-growth-")))
+        store = open_store(folder, url)
+        made = feed(store, "jenga")
+        receiver = Receiver(store)
+        marks = {0: Mark(0, time.perf_counter(), rss_mb())}
+        wanted = [until * part // 10 for part in (1, 2, 8, 10)]
+        count = 0
+        for mark in wanted:
+            while count < mark:
+                receiver.receive([_prepared(made, count + one) for one in range(GROUP)])
+                count += GROUP
+            marks[mark] = Mark(count, time.perf_counter(), rss_mb())
+        store.close()
+    first, second, eighth, last = (marks[mark] for mark in wanted)
+    early = (second.count - first.count) / (second.at - first.at)
+    late = (last.count - eighth.count) / (last.at - eighth.at)
+    return {
+        "notifications": count,
+        "early_rate": early,
+        "late_rate": late,
+        "growth_ratio": late / early,
+        "rss_mb": last.rss_mb,
+        "rss_growth_mb": last.rss_mb - second.rss_mb,
+    }
+
+
+_JENGA = dialects.get("jenga")
+_BODY = next(iter(_JENGA.cases.values())).body
+
+
+def _prepared(made: Feed, number: int) -> Prepared:
+    """A payment of its own, as the intake would have it after proving and reading."""
+    global _template  # noqa: PLW0603 - read once: this measures the store
+    at = now_us()
+    request = WireRequest(
+        body=_BODY.replace(b"328411183176", b"%012d" % number),
+        headers=_JENGA.headers,
+        target="/ipn/",
+        peer="127.0.0.1",
+        received_at=at,
+    )
+    prepared = Prepared(made.source.token, request)
+    prepared.source, prepared.dialect = made.source, _JENGA
+    if _template is None:
+        signed = _JENGA.sign(replace(request), made.bank, at)
+        read = _JENGA.receive(signed, made.source.credentials, made.source.profile, at)
+        assert isinstance(read, list)
+        _template = read[0]
+    prepared.readings = [structs.replace(_template, bank_reference=f"{number:012d}")]
+    return prepared
+
+
+_template = None
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--to", type=int, default=1_000_000)
+    parser.add_argument("--engine", choices=("sqlite", "postgres"), default="sqlite")
+    given = parser.parse_args()
+    found = run(given.engine, given.to)
+    if given.json:
+        print(json.dumps({key: round(value, 4) for key, value in found.items()}))
+    else:
+        print(
+            f"{given.engine}: {found['late_rate']:.0f}/s at the end, {found['early_rate']:.0f}/s "
+            f"at the beginning, ratio {found['growth_ratio']:.2f} (bar {RATIO_BAR}); memory "
+            f"{found['rss_mb']:.0f} MB, {found['rss_growth_mb']:+.0f} MB"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""A short way through uvicorn for the one path that is hot: no task, no coroutine, no messages.
+
+For each request uvicorn starts an asyncio task, and the handler awaits the body and sends the
+answer in two messages. The intake needs none of that: its body is bounded and small, its answer is
+one piece, and between them it only waits for a group's commit. A request under `prefix` is handed
+over as an `Exchange` when its body is complete, and answered by calling `Exchange.respond`, from
+the event loop, at any later time. Everything else is uvicorn's: parsing, pipelining, keep-alive,
+shutdown; and all limits of `web.protocol` hold.
+
+It saves a fifth of a request's cost here (measured with `bench/intake.py`). Requests with other
+methods than POST take the ordinary way, so that HEAD and the like are answered as ever.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from arifa.web.protocol import LimitedProtocol, Limits, Watch
+from arifa.wire import Headers, WireResponse
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_base_start = HttpToolsProtocol._start_asgi_task  # noqa: SLF001 - listed in `protocol.RELIED_ON`
+
+
+class Exchange:
+    """One request that is complete, and the way to answer it."""
+
+    __slots__ = ("_cycle", "_protocol")
+
+    def __init__(self, protocol: DirectProtocol, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+
+    @property
+    def path(self) -> str:
+        """The path, percent-decoded."""
+        return self._cycle.scope["path"]
+
+    @property
+    def query(self) -> bytes:
+        """What stands behind the question mark."""
+        return self._cycle.scope["query_string"]
+
+    @property
+    def headers(self) -> Headers:
+        """The headers, their names in small letters."""
+        return tuple(self._cycle.scope["headers"])
+
+    @property
+    def body(self) -> bytes:
+        """The whole body, no larger than the limits allow."""
+        return bytes(self._cycle.body)
+
+    @property
+    def peer(self) -> str | None:
+        """The address at the other end of the socket."""
+        client = self._cycle.scope["client"]
+        return client[0] if client else None
+
+    def respond(self, answer: WireResponse) -> None:
+        """Send the whole answer. Nothing happens where the client has gone, or has been refused."""
+        self._protocol.respond(self._cycle, answer)
+
+
+class Handler(Protocol):
+    """Who takes the requests under the prefix."""
+
+    def receive(self, exchange: Exchange) -> None:
+        """Take one request; it is answered by `exchange.respond`, now or later."""
+
+
+class DirectProtocol(LimitedProtocol):
+    """One connection. Made by `direct_protocol`, never directly."""
+
+    prefix: ClassVar[str]
+    handler: ClassVar[Handler | None]
+    _direct: RequestResponseCycle | None = None  # the request that takes the short way now
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        # `app` is another than ours where a limit has put a refusal in its place.
+        scope = cycle.scope
+        if (
+            self.handler is None
+            or app is not self.app
+            or scope["method"] != "POST"
+            or not scope["path"].startswith(self.prefix)
+        ):
+            _base_start(self, cycle, app)
+            return
+        self._direct = cycle
+        if not cycle.more_body:
+            self._hand_over(cycle)
+        elif cycle.waiting_for_100_continue:
+            cycle.waiting_for_100_continue = False
+            self.transport.write(_CONTINUE)
+
+    def on_body(self, body: bytes) -> None:
+        super().on_body(body)
+        if self._direct is self.cycle:
+            # uvicorn stops reading at 64 KiB until the handler asks for more. Nobody will ask here,
+            # and the body is bounded.
+            self.flow.resume_reading()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self._direct is not None and self._direct is self.cycle and not self.cycle.more_body:
+            self._hand_over(self.cycle)
+
+    def _hand_over(self, cycle: RequestResponseCycle) -> None:
+        self._direct = None
+        if self.handler is not None and not cycle.disconnected:
+            self.handler.receive(Exchange(self, cycle))
+
+    def respond(self, cycle: RequestResponseCycle, answer: WireResponse) -> None:
+        """Write the answer of a request in one piece, as uvicorn would in two."""
+        if cycle.disconnected or cycle.response_complete:
+            return
+        parts = [STATUS_LINE[answer.status]]
+        for name, value in (*cycle.default_headers, *answer.headers):
+            parts += (name, b": ", value, b"\r\n")
+        if not cycle.keep_alive:
+            parts.append(b"connection: close\r\n")
+        parts.append(b"content-length: %d\r\n\r\n" % len(answer.body))
+        parts.append(answer.body)
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(b"".join(parts))
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+
+
+def direct_protocol(limits: Limits, prefix: str, handler: Handler | None) -> type[DirectProtocol]:
+    """A protocol class with these limits, whose POST requests under `prefix` go to `handler`.
+
+    Without a handler every request takes uvicorn's ordinary way.
+    """
+
+    class Direct(DirectProtocol):
+        watch = Watch(limits)
+        _max_head = limits.head_bytes
+        _max_body = limits.body_bytes
+
+    Direct.prefix = prefix
+    Direct.handler = handler
+    return Direct
