@@ -17,6 +17,10 @@ from zoneinfo import ZoneInfo
 from arifa.errors import Refused
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# Far from the ends of what `datetime` holds, so that no zone's form of it can overflow, and of four
+# digits also where `strftime` does not pad.
+_FIRST_YEAR, _LAST_YEAR = 1000, 9998
+_BEYOND: Final = "is a date beyond the calendar"
 _MONTHS: Final = {
     name: number
     for number, name in enumerate(
@@ -111,15 +115,16 @@ def _from_match(part: dict[str, str | None], local_zone: str) -> tuple[int | Non
         )
     except ValueError:
         return None, "is a date that does not exist"
-    try:
-        return _placed(naive, part.get("offset"), part.get("zone_name"), local_zone)
-    except OverflowError:
-        return None, "is a date that does not exist"
+    if not _FIRST_YEAR <= naive.year <= _LAST_YEAR:
+        return None, _BEYOND
+    at, doubt = _placed(naive, part.get("offset"), part.get("zone_name"), local_zone)
+    # What is read here is written in UTC and read again: that must lie within the years too.
+    return (at, doubt) if _FIRST_YEAR <= to_datetime(at).year <= _LAST_YEAR else (None, _BEYOND)
 
 
 def _placed(
     naive: datetime, offset: str | None, zone_name: str | None, local_zone: str
-) -> tuple[int | None, str | None]:
+) -> tuple[int, str | None]:
     if offset is not None:
         minutes = 0
         if offset != "Z":
@@ -156,11 +161,8 @@ def _steady_offset_us(year: int, month: int, day: int, local: ZoneInfo) -> int |
 
     Most days are like that, and notifications of one day ask again and again.
     """
-    try:
-        noon = datetime(year, month, day, 12, tzinfo=local)
-        around = (noon - timedelta(days=1), noon, noon + timedelta(days=1))
-    except OverflowError:
-        return None
+    noon = datetime(year, month, day, 12, tzinfo=local)
+    around = (noon - timedelta(days=1), noon, noon + timedelta(days=1))
     offsets = {moment.utcoffset() for moment in around}
     offset = offsets.pop()
     if offsets or offset is None:

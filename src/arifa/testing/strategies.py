@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from hypothesis import HealthCheck, Phase, settings
@@ -30,7 +31,7 @@ from arifa.notification import (
     Status,
 )
 from arifa.outcome import Outcome
-from arifa.timestamp import from_rfc3339
+from arifa.timestamp import from_rfc3339, micros
 from arifa.wire import WireRequest, WireResponse
 
 HEAVY: Final = os.environ.get("ARIFA_HYPOTHESIS") == "heavy"
@@ -135,7 +136,8 @@ _ANY_TEXT: Final = st.text(st.characters(), max_size=30) | st.text('\x00\ud800\u
 _ANY_MONEY: Final = st.builds(
     Money, st.integers(-(10**18), 10**18), st.sampled_from(["KES", "UGX", "BHD", "CLF", "USD"])
 )
-_FIRST, _LAST = from_rfc3339("0001-01-01"), from_rfc3339("9999-12-31T23:59:59.999999Z")
+_FIRST = micros(datetime.min.replace(tzinfo=UTC))
+_LAST = micros(datetime.max.replace(tzinfo=UTC))
 _ANY_TIME: Final = st.sampled_from([_FIRST, _LAST]) | st.integers(_FIRST, _LAST)
 
 
@@ -277,6 +279,11 @@ HOSTILE_TEXTS: Final = (
     "20211131000000",
     "99991231235959",
     "00010101000000",
+    "0001-01-01 00:00:00",
+    "9999-12-31 23:59:59",
+    "9999-12-31T23:59:59",
+    "01/01/0001 00:00:00",
+    "31/12/9999 23:59:59",
     "Mon Feb 30 13:30:54 EAT 2025",
     "9999-12-31T23:59:59-23:59",
     "x" * 8000,
