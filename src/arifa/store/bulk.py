@@ -17,7 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 _POSTGRES_TYPES: Final = {"Text": "text", "BigInteger": "bigint", "LargeBinary": "bytea"}
-_INSERT_STEPS: Final = (64, 32, 16, 8, 4, 2, 1)
+_INSERT_MAX: Final = 64
+"""Rows in one statement on SQLite. The driver keeps that many sizes of each statement compiled."""
+
 _IN_STEPS: Final = (1, 4, 16, 64, 256)
 
 
@@ -45,15 +47,13 @@ def insert(
     """
     if is_sqlite(connection):
         # One step of many rows, not a step a row: the interpreter is let go once, instead of being
-        # fought over with the event loop for every row. Few sizes, so that each is found compiled.
-        begin = inserted = 0
-        for size in _INSERT_STEPS:
-            while len(rows) - begin >= size:
-                part = rows[begin : begin + size]
-                values = list(chain.from_iterable(part))
-                statement = _sqlite_insert(table, columns, size) + end
-                inserted += driver(connection).execute(statement, values).rowcount
-                begin += size
+        # fought over with the event loop for every row; and a statement more costs as much as a row.
+        inserted = 0
+        for begin in range(0, len(rows), _INSERT_MAX):
+            part = rows[begin : begin + _INSERT_MAX]
+            statement = _sqlite_insert(table, columns, len(part), end)
+            values = list(chain.from_iterable(part))
+            inserted += driver(connection).execute(statement, values).rowcount
         return inserted
     # One statement and one round trip for the whole group, whatever its size.
     arrays = [list(column) for column in zip(*rows, strict=True)]
@@ -63,10 +63,10 @@ def insert(
 
 
 @cache
-def _sqlite_insert(table: sa.Table, columns: tuple[str, ...], size: int) -> str:
+def _sqlite_insert(table: sa.Table, columns: tuple[str, ...], size: int, end: str) -> str:
     row = f"({', '.join('?' * len(columns))})"
     rows = ", ".join([row] * size)
-    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {rows}"  # noqa: S608
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES {rows}{end}"  # noqa: S608
 
 
 @cache

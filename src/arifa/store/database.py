@@ -39,6 +39,9 @@ __all__ = ["Connection", "Database", "ServingLock", "Urgency", "database_url", "
 BUSY_SECONDS: Final = 5.0
 CACHE_KIB: Final = 65_536
 POOL_SIZE: Final = 8
+COMPILED_STATEMENTS: Final = 1024
+"""Inserts of the intake come in up to 64 sizes for each of six tables (`bulk.insert`)."""
+
 WAL_RESET_FIXED: Final = (3, 51, 3)
 """SQLite before this may corrupt a WAL that two connections reset at once (reliability.md 0.6)."""
 
@@ -87,7 +90,8 @@ class Database:
         self.is_sqlite = url.get_backend_name() == "sqlite"
         self._turnstile = _Turnstile() if self.is_sqlite else None
         self.broken: StoreBroken | None = None
-        self._commits: set[int] = set()
+        self._reach = threading.Lock()
+        self._writing: dict[int, Urgency] = {}
         self._driver_errors = _driver_errors(sqlite=self.is_sqlite)
         if self.is_sqlite:
             self._writer = _sqlite_engine(url, reading=False)
@@ -127,17 +131,18 @@ class Database:
         if self._turnstile is not None:
             self._turnstile.acquire(urgency)
         try:
-            with self._translated(), self._writer.connect() as connection:
+            with (
+                self._translated(),
+                self._writer.connect() as connection,
+                self._within_reach(connection, urgency),
+            ):
                 transaction = connection.begin()
                 try:
                     yield connection
                 except BaseException:
                     _roll_back(transaction)
                     raise
-                if self.is_sqlite or urgency is not Urgency.INTAKE:
-                    self._commit(transaction)
-                else:
-                    self._commit_within_reach(connection, transaction)
+                self._commit(transaction)
         finally:
             if self._turnstile is not None:
                 self._turnstile.release()
@@ -154,26 +159,36 @@ class Database:
             _roll_back(transaction)
             raise
 
-    def _commit_within_reach(self, connection: Connection, transaction: sa.RootTransaction) -> None:
+    @contextmanager
+    def _within_reach(self, connection: Connection, urgency: Urgency) -> Iterator[None]:
+        """Let `abandon` find the socket of a writing connection to PostgreSQL."""
+        if self.is_sqlite:
+            yield
+            return
         driver: Any = connection.connection.driver_connection
         descriptor = os.dup(driver.fileno())
-        self._commits.add(descriptor)
+        with self._reach:
+            self._writing[descriptor] = urgency
         try:
-            self._commit(transaction)
+            yield
         finally:
-            self._commits.discard(descriptor)
-            os.close(descriptor)
+            with self._reach:
+                del self._writing[descriptor]
+                os.close(descriptor)
 
-    def abandon(self) -> None:
-        """Drop the connections whose commit for the intake has not come back from PostgreSQL.
+    def abandon(self, *urgencies: Urgency) -> None:
+        """Drop the connections on which PostgreSQL leaves a write of this urgency waiting.
 
         A commit is never cancelled: a cancel during the wait for a standby makes PostgreSQL report
         success for what is not replicated (reliability.md, M8). Without its connection the commit's
         fate is unknown, which is what the waiting thread then says.
         """
-        for descriptor in list(self._commits):
-            with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
-                connection.shutdown(socket.SHUT_RDWR)
+        # Under the lock, for a number that is closed may be another connection's a moment later.
+        with self._reach:
+            for descriptor, urgency in self._writing.items():
+                if urgency in urgencies:
+                    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as connection:
+                        connection.shutdown(socket.SHUT_RDWR)
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -255,11 +270,16 @@ def _sqlite_engine(url: URL, *, reading: bool) -> Engine:
     engine = sa.create_engine(
         url,
         module=module,
-        connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
+        connect_args={
+            "timeout": BUSY_SECONDS,
+            "check_same_thread": False,
+            "cached_statements": COMPILED_STATEMENTS,
+        },
         poolclass=sa.QueuePool,
         pool_size=POOL_SIZE if reading else 1,
         max_overflow=0,
         pool_reset_on_return=None,
+        hide_parameters=True,  # they are a payer's data, and an error is shown
     )
 
     @event.listens_for(engine, "connect")
@@ -357,6 +377,7 @@ def _postgres_engine(url: URL) -> Engine:
         max_overflow=0,
         pool_timeout=BUSY_SECONDS,
         pool_pre_ping=False,
+        hide_parameters=True,
         connect_args={
             "connect_timeout": 5,
             "keepalives_idle": 30,

@@ -17,6 +17,7 @@ from arifa.errors import StoreBroken, place_of
 from arifa.hub.prepare import Prepared
 from arifa.hub.receive import Receiver, unavailable
 from arifa.observe import log
+from arifa.store.database import Urgency
 from arifa.wire import WireResponse
 
 GROUP_MAX: Final = 256
@@ -68,6 +69,7 @@ class Committer:
         self._condition = threading.Condition()
         self._waiting: list[Waiting] = []
         self._in_commit: list[Waiting] = []
+        self._commit_since = monotonic()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="arifa-commit", daemon=True)
         self._sweep: asyncio.TimerHandle | None = None
@@ -109,7 +111,9 @@ class Committer:
                 group = self._waiting[:GROUP_MAX]
                 del self._waiting[:GROUP_MAX]
                 self._in_commit = group
+                self._commit_since = monotonic()
             self._commit(group)
+            self._in_commit = []
 
     def _commit(self, group: list[Waiting]) -> None:
         prepared = [waiting.prepared for waiting in group]
@@ -130,20 +134,30 @@ class Committer:
         broken: StoreBroken | None,
     ) -> None:
         for waiting, answer in zip(group, answers, strict=True):
-            waiting.answer(answer)
+            _tell(waiting, answer)
         if broken is not None:
             self._on_broken(str(broken))
 
     def _look_for_late(self) -> None:
         """Answer UNAVAILABLE to whoever has waited too long; what is being written goes on."""
-        late = monotonic() - self._answer_seconds
+        self._sweep = self._loop.call_later(_SWEEP_SECONDS, self._look_for_late)
+        now = monotonic()
+        late = now - self._answer_seconds
         with self._condition:
-            candidates = [*self._in_commit, *self._waiting]
-        is_late = False
+            in_commit = self._in_commit
+            candidates = [*in_commit, *self._waiting]
         for waiting in candidates:
             if waiting.since < late and not waiting.is_answered:
-                waiting.answer(unavailable(waiting.prepared))
-                is_late = True
-        if is_late:
-            self._receiver.store.database.abandon()
-        self._sweep = self._loop.call_later(_SWEEP_SECONDS, self._look_for_late)
+                _tell(waiting, unavailable(waiting.prepared))
+        # Who is late behind a long queue is no reason to disturb a commit that has just begun.
+        if in_commit and self._commit_since < late:
+            self._commit_since = now
+            self._receiver.store.database.abandon(Urgency.INTAKE)
+
+
+def _tell(waiting: Waiting, answer: WireResponse | None) -> None:
+    """Answer one request; what goes wrong with its connection must not cost the others theirs."""
+    try:
+        waiting.answer(answer)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is about this connection only
+        log.error("answer.failed", error=type(error).__name__, at=place_of(error))

@@ -14,7 +14,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -123,10 +124,12 @@ def run(
     store: Store,
     public: socket.socket,
     admin: socket.socket,
-    *,
-    is_announced: bool = True,
+    announce: Callable[[], None] | None = None,
 ) -> int:
-    """Serve on these listening sockets until told to stop; gives the exit code."""
+    """Serve on these listening sockets until told to stop; gives the exit code.
+
+    `announce` is called when it serves; without, it says itself where.
+    """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     # What is loaded by now stays: the collector need not walk it again, nor come by every 700
     # allocations of a program that makes no cycles on its hot path.
@@ -136,7 +139,7 @@ def run(
     check_sealed(store)
     with asyncio.Runner(loop_factory=_loop) as runner:
         hub = _Hub(told, store, public, admin)
-        return runner.run(hub.run(is_announced=is_announced))
+        return runner.run(hub.run(announce))
 
 
 def _loop() -> asyncio.AbstractEventLoop:
@@ -181,8 +184,9 @@ class _Hub:
         self._admin = admin
         self._stopping = asyncio.Event()
         self._failure: str | None = None
+        self._is_over = threading.Event()
 
-    async def run(self, *, is_announced: bool) -> int:
+    async def run(self, announce: Callable[[], None] | None = None) -> int:
         """Serve until told to stop, or until the disk fails."""
         loop = asyncio.get_running_loop()
         figures = Figures()
@@ -212,11 +216,11 @@ class _Hub:
         ]
         if worker is not None:
             tasks.append(loop.create_task(worker.run()))
-        if is_announced:
-            self._announce()
+        (announce or self._announce)()
         try:
             await self._until_told(tasks)
         finally:
+            self._bound_stop()
             server.should_exit = True
             await _ended(tasks[0])
             await committer.stop()
@@ -245,6 +249,17 @@ class _Hub:
                 if isinstance(error, ArifaError)
                 else f"a part of the hub ended by itself ({type(error).__name__}: {error})"
             )
+
+    def _bound_stop(self) -> None:
+        """Let no database keep the process for ever: what it has not answered by then is dropped."""
+
+        def cut() -> None:
+            wait = DRAIN_SECONDS
+            while not self._is_over.wait(wait):
+                self._store.database.abandon(*Urgency)
+                wait = 1
+
+        threading.Thread(target=cut, name="arifa-stop", daemon=True).start()
 
     def _fail(self, sentence: str) -> None:
         if self._failure is None:
