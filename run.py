@@ -384,7 +384,7 @@ def place_arifa() -> None:
     # Relative, because such files are read in the locale's encoding and a checkout may lie anywhere.
     (site / "arifa.pth").write_text(os.path.relpath(ROOT / "src", site) + "\n", "ascii")
     if WINDOWS:
-        ARIFA.write_text(f'@"%~dp0python.exe" -c "{START.replace(chr(10), "; ")}" %*\n', "utf-8")
+        ARIFA.write_text('@"%~dp0python.exe" -m arifa.cli.main %*\n', "utf-8")
         return
     new = ARIFA.with_suffix(".new")
     # First a shell reads it and then Python, because a `#!` line can hold neither a space nor a
@@ -395,7 +395,11 @@ def place_arifa() -> None:
     new.replace(ARIFA)
 
 
-START = "import sys\nfrom arifa.cli.main import main\nsys.exit(main())"
+# Behind the guard, since a process that `serve --workers` starts reads this file again.
+START = """import sys
+from arifa.cli.main import main
+if __name__ == "__main__":
+    sys.exit(main())"""
 
 
 # ----------------------------------------------------------------------- package index settings

@@ -168,8 +168,9 @@ def _reversed(connection: Connection, case: Any, ids: Identifiers, now_us: int) 
                 id=reversal.id,
                 source=reversal.source,
                 dialect=reversal.dialect,
-                inbox=case.inbox,
-                inbox_merchant=case.merchant,
+                # Nothing came in for it: a dialect that passes the bank's bytes on cannot say it.
+                inbox="",
+                inbox_merchant="",
                 received_at=now_us,
                 state=reversal.state.value,
                 money_hash=money_hash(reversal.reading),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from arifa import dialects
 from arifa.dialects.base import Dialect
-from arifa.errors import NotADialect, NotGenuine, Unreadable
+from arifa.errors import NotGenuine, Refused, Unreadable
 from arifa.feed import Source
 from arifa.notification import Query, Reading
 from arifa.outcome import Outcome
@@ -42,6 +42,10 @@ class Prepared:
     def __init__(self, token: str, request: WireRequest) -> None:
         self.token = token
         self.request = request
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the judgement."""
         self.source: Source | None = None
         self.dialect: Dialect | None = None
         self.outcome: Outcome | None = None
@@ -53,14 +57,19 @@ class Prepared:
 
 def prepare(configuration: Configuration, token: str, request: WireRequest) -> Prepared:
     """Find the source of `token`, prove the request, read it."""
-    prepared = Prepared(token, request)
-    source = configuration.sources.get(token)
+    return prepare_again(configuration, Prepared(token, request))
+
+
+def prepare_again(configuration: Configuration, prepared: Prepared) -> Prepared:
+    """Judge the same request by another configuration. Whoever waits for its answer sees it too."""
+    prepared.clear()
+    request, source = prepared.request, configuration.sources.get(prepared.token)
     if source is None:
         return prepared
     prepared.source = source
     try:
         prepared.dialect = dialect = dialects.get(source.dialect)
-    except NotADialect as error:
+    except Refused as error:
         # It came with a package that is gone: no words to answer in until that is back.
         prepared.outcome, prepared.reason = Outcome.UNAVAILABLE, str(error)
         return prepared

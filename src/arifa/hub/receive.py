@@ -24,7 +24,7 @@ from arifa.errors import (
     place_of,
 )
 from arifa.hub.judge import Judged
-from arifa.hub.prepare import Prepared, is_proven, prepare
+from arifa.hub.prepare import Prepared, is_proven, prepare, prepare_again
 from arifa.hub.record import Draft, Group, Sample
 from arifa.outcome import STATUS, Insertion, Outcome
 from arifa.store import changes, configuration, seals
@@ -145,9 +145,8 @@ class Receiver:
         if changes.number(connection) == self.configuration.number:
             return
         self.configuration = configuration.load(connection, self.store.vault)
-        group[:] = [
-            prepare(self.configuration, prepared.token, prepared.request) for prepared in group
-        ]
+        for prepared in group:
+            prepare_again(self.configuration, prepared)
 
 
 def _drafted(prepared: Prepared) -> Draft:
