@@ -22,6 +22,7 @@ from typing import Final
 
 import uvicorn
 
+from arifa import dialects
 from arifa.clock import now_us
 from arifa.errors import ArifaError, Refused, StoreError
 from arifa.hub.receive import Receiver
@@ -131,15 +132,34 @@ def run(
     `announce` is called when it serves; without, it says itself where.
     """
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    _allow_many_connections()
+    # Loaded now, not by the first request: and a process without free file handles cannot.
+    for name in dialects.names():
+        with contextlib.suppress(ArifaError):
+            dialects.get(name)
     # What is loaded by now stays: the collector need not walk it again, nor come by every 700
     # allocations of a program that makes no cycles on its hot path.
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_THRESHOLD, 20, 50)
     check_sealed(store)
-    with asyncio.Runner(loop_factory=_loop) as runner:
-        hub = _Hub(told, store, public, admin)
-        return runner.run(hub.run(announce))
+    hub = _Hub(told, store, public, admin)
+    try:
+        with asyncio.Runner(loop_factory=_loop) as runner:
+            return runner.run(hub.run(announce))
+    finally:
+        hub.is_over.set()
+
+
+def _allow_many_connections() -> None:
+    """Take as many file handles as this process may have: each connection is one."""
+    try:
+        import resource
+    except ImportError:  # not on this system
+        return
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _loop() -> asyncio.AbstractEventLoop:
@@ -184,7 +204,7 @@ class _Hub:
         self._admin = admin
         self._stopping = asyncio.Event()
         self._failure: str | None = None
-        self._is_over = threading.Event()
+        self.is_over = threading.Event()
 
     async def run(self, announce: Callable[[], None] | None = None) -> int:
         """Serve until told to stop, or until the disk fails."""
@@ -255,7 +275,7 @@ class _Hub:
 
         def cut() -> None:
             wait = DRAIN_SECONDS
-            while not self._is_over.wait(wait):
+            while not self.is_over.wait(wait):
                 self._store.database.abandon(*Urgency)
                 wait = 1
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 import socket
 import sys
 import threading
 from multiprocessing.process import BaseProcess
+from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
 
+from arifa.errors import ArifaError
 from arifa.store.opened import open_store
 from arifa.web.listening import listener, url_of
 
@@ -22,12 +25,13 @@ if TYPE_CHECKING:
     from arifa.web.server import Serving
 
 RESTART_SECONDS = 1.0
+READY_SECONDS = 0.2
 
 
 def serve_several(told: Serving) -> int:
     """Serve with `told.workers` processes until told to stop; gives the exit code."""
     context = multiprocessing.get_context("spawn")
-    stopping = threading.Event()
+    stopping, ready = threading.Event(), context.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     with contextlib.ExitStack() as stack:
@@ -39,16 +43,18 @@ def serve_several(told: Serving) -> int:
 
         def started(worker: int) -> BaseProcess:
             process = context.Process(
-                target=_serve_one, args=(told, worker, public, admins[worker]), daemon=False
+                target=_serve_one, args=(told, worker, public, admins[worker], ready), daemon=False
             )
             process.start()
             return process
 
         processes = [started(worker) for worker in range(told.workers)]
-        lines = [f"listening on {url_of(public)}", *(f"admin on {url_of(one)}" for one in admins)]
-        sys.stdout.write("\n".join(lines) + "\n")
-        sys.stdout.flush()
-        while not stopping.wait(RESTART_SECONDS):
+        while not (ready.wait(READY_SECONDS) or stopping.is_set()):
+            if not any(process.is_alive() for process in processes):
+                break  # each has said why
+        if ready.is_set():
+            _announce(public, admins)
+        while ready.is_set() and not stopping.wait(RESTART_SECONDS):
             for worker, process in enumerate(processes):
                 if not process.is_alive():
                     processes[worker] = started(worker)
@@ -56,14 +62,41 @@ def serve_several(told: Serving) -> int:
             process.terminate()
         for process in processes:
             process.join()
-        return max(abs(process.exitcode or 0) for process in processes)
+        return max(_failed(process) for process in processes)
 
 
-def _serve_one(told: Serving, worker: int, public: socket.socket, admin: socket.socket) -> None:
+def _announce(public: socket.socket, admins: list[socket.socket]) -> None:
+    lines = [f"listening on {url_of(public)}", *(f"admin on {url_of(one)}" for one in admins)]
+    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.flush()
+
+
+def _failed(process: BaseProcess) -> int:
+    """0 for one that ended as it was told to, also where it was told before it could hear it."""
+    return 0 if process.exitcode in (0, -signal.SIGTERM) else 1
+
+
+def _serve_one(
+    told: Serving, worker: int, public: socket.socket, admin: socket.socket, ready: Event
+) -> None:
     from arifa.web.server import run
 
-    store = open_store(told.store_folder, told.database_url, told.key, worker=worker)
+    threading.Thread(target=_end_with_parent, name="arifa-parent", daemon=True).start()
     try:
-        sys.exit(run(told, store, public, admin, is_announced=False))
-    finally:
-        store.close()
+        store = open_store(told.store_folder, told.database_url, told.key, worker=worker)
+        try:
+            code = run(told, store, public, admin, announce=ready.set)
+        finally:
+            store.close()
+    except ArifaError as error:
+        sys.stderr.write(f"arifa: {error}\n")
+        code = 1
+    sys.exit(code)
+
+
+def _end_with_parent() -> None:
+    """Where the parent was killed nobody else would end this process, and the port stay taken."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
