@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import random
 import re
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -20,12 +24,14 @@ from hypothesis import strategies as st
 
 from arifa import dialects
 from arifa.dialects.base import Result
+from arifa.hub.prepare import Prepared
 from arifa.notification import reading_as_json
 from arifa.outcome import RECEIVED, STATUS, Outcome
 from arifa.store import inbox, refusals, sources
 from arifa.store.opened import Store, open_store
 from arifa.store.schema import inbox_bodies
 from arifa.testing.postgres import PostgresServer
+from arifa.web.committer import Committer
 from arifa.web.proxies import Proxies
 from arifa.wire import WireRequest, WireResponse
 from tests.engines import KEY
@@ -725,3 +731,104 @@ def test_a_head_that_cannot_be_noted_is_a_doubt(
     assert hub.one("kcb", good("kcb")).status == STATUS[Outcome.UNAVAILABLE]
     assert store.database.broken is not None
     assert hub.one("kcb", good("kcb")).status == STATUS[Outcome.UNAVAILABLE]
+
+
+class Stalling:
+    """A receiver whose commits take as long as they are let; it counts who was cut off."""
+
+    def __init__(self) -> None:
+        self.store = self.database = self
+        self.broken = None
+        self.groups: list[int] = []
+        self.abandoned = 0
+        self.go_on = threading.Event()
+
+    def receive(self, group: list[Any]) -> list[WireResponse]:
+        self.go_on.wait()
+        self.groups.append(len(group))
+        return [WireResponse(200) for _ in group]
+
+    def abandon(self, *_: Any) -> None:
+        self.abandoned += 1
+
+
+def committed(receiver: Any, drive: Callable[[Committer], Awaitable[None]]) -> None:
+    """Run a committer with a deadline of a quarter of a second."""
+
+    async def run() -> None:
+        loop = asyncio.get_running_loop()
+        committer = Committer(receiver, loop, lambda _: None, answer_seconds=0.25)
+        committer.start()
+        await drive(committer)
+        await committer.stop()
+
+    asyncio.run(run())
+
+
+async def happened(condition: Callable[[], object]) -> None:
+    while not condition():  # noqa: ASYNC110 - what it asks is another thread's
+        await asyncio.sleep(0.01)
+
+
+def nobody() -> Prepared:
+    return Prepared("nobody", WireRequest(b""))
+
+
+def test_a_long_queue_disturbs_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who waits too long behind others is told so; the commits go on, and each is written once."""
+    monkeypatch.setattr("arifa.web.committer.GROUP_MAX", 1)
+    monkeypatch.setattr("arifa.web.committer._SWEEP_SECONDS", 0.01)
+    receiver = Stalling()
+    receiver.go_on.wait = lambda: time.sleep(0.03)  # type: ignore[method-assign]
+    statuses: list[int] = []
+
+    async def drive(committer: Committer) -> None:
+        for _ in range(30):
+            committer.submit(nobody(), lambda answer: statuses.append(answer.status))
+        await happened(lambda: len(receiver.groups) == 30)
+
+    committed(receiver, drive)
+
+    assert receiver.abandoned == 0
+    assert len(statuses) == 30
+    assert {200, 503} == set(statuses)
+
+
+def test_a_commit_that_hangs_is_cut_off_and_a_broken_line_is_its_own_affair(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """At the deadline everybody is told, also behind one whose answer cannot be sent."""
+    monkeypatch.setattr("arifa.web.committer._SWEEP_SECONDS", 0.01)
+    receiver = Stalling()
+    statuses: list[int] = []
+
+    def broken(_: WireResponse | None) -> None:
+        raise RuntimeError("this connection is broken")
+
+    async def drive(committer: Committer) -> None:
+        committer.submit(nobody(), broken)
+        committer.submit(nobody(), lambda answer: statuses.append(answer.status))
+        await happened(lambda: receiver.abandoned and statuses)
+        receiver.go_on.set()
+        committer.submit(nobody(), lambda answer: statuses.append(answer.status))
+        await happened(lambda: len(statuses) == 2)
+
+    committed(receiver, drive)
+
+    assert statuses == [503, 200]
+    assert receiver.abandoned == 1
+
+
+def test_the_heavy_form_runs(tmp_path: Path) -> None:
+    """`bench/hostile.py`, in its short form, finds nothing."""
+    program = Path(__file__).parents[2] / "bench" / "hostile.py"
+    command = [sys.executable, str(program), "--engine", "sqlite", "--mutations", "500"]
+    command += ["--banks", "kcb,cbs", "--json"]
+
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    (found,) = json.loads(done.stdout)
+    assert found["corpus"] > 1000
+    assert found["mutations"] == 500
+    assert found["wrong"] == []

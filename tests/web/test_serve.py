@@ -26,6 +26,7 @@ from tests.engines import KEY
 from tests.web import hostile
 from tests.web.serving import (
     Answer,
+    NotServing,
     Served,
     arifa,
     message,
@@ -591,6 +592,28 @@ def test_several_workers_survive_each_other(shared: tuple[Path, str]) -> None:
         assert not Path(f"/proc/{pid}").exists()
     assert "Traceback" not in served.stderr
     assert set(references(folder, url).values()) == {1}
+
+
+def test_workers_whose_parent_is_killed_end_too(shared: tuple[Path, str]) -> None:
+    """Nobody would end them, and the port would stay taken."""
+    folder, url = shared
+    with serving(folder, "--workers", "2", url=url, ports=2) as served:
+        assert post(served).status == 200
+        workers = children(served.process.pid)
+        served.process.kill()
+        served.process.wait()
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 40)
+        assert not is_open(served.port)
+
+
+def test_workers_that_cannot_start_are_one_sentence_each(shared: tuple[Path, str]) -> None:
+    """What was acknowledged is gone: no worker serves, none is started again and again."""
+    folder, url = shared
+    (folder / "seal-head.node-gone").write_text("node-gone 7 " + "0" * 64 + "\n")
+    with pytest.raises(NotServing) as found, serving(folder, "--workers", "2", url=url, ports=2):
+        pass
+    assert found.value.code == 1
+    assert_one_sentence(found.value.said, "acknowledged")
 
 
 def children(parent: int) -> list[int]:
