@@ -7,6 +7,7 @@ arithmetic: `1E+9999999` is twelve bytes that would hold a CPU for minutes (meas
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from arifa.errors import Unreadable
@@ -80,6 +81,10 @@ def read_amount(text: str, currency: str) -> Money:
     Raises:
         Unreadable: not an amount, an unknown currency, or decimals that the currency lacks.
     """
+    return _read(text, currency) if len(text) <= _REMEMBERED_MAX else _reading(text, currency)
+
+
+def _reading(text: str, currency: str) -> Money:
     exponent = EXPONENT.get(currency)
     if exponent is None:
         raise Unreadable("the currency is not an ISO 4217 code")
@@ -95,3 +100,8 @@ def read_amount(text: str, currency: str) -> Money:
     if minor > MINOR_MAX:
         raise Unreadable("the amount is beyond 63 bits of minor units")
     return Money(-minor if sign == "-" else minor, currency)
+
+
+# Prices repeat: the same few texts make up most of a day. Long texts are not kept.
+_REMEMBERED_MAX: Final = 24
+_read: Final = lru_cache(maxsize=4096)(_reading)

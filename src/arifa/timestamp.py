@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 
 from arifa.errors import Refused
 
+_TEXT_MAX: Final = 64
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Far from the ends of what `datetime` holds, so that no zone's form of it can overflow, and of four
 # digits also where `strftime` does not pad.
@@ -93,6 +94,14 @@ def read_local(
         (microseconds UTC, doubt): no time with a doubt where no pattern fits or the date does not
         exist; a time with a doubt where that local time exists twice or not at all.
     """
+    if len(text) > _TEXT_MAX:
+        return None, "is in no known form of a date"
+    return _read(text, tuple(patterns), local_zone)
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str, patterns: tuple[str, ...], local_zone: str) -> tuple[int | None, str | None]:
+    # Remembered, since many notifications of a busy source carry the same second.
     for pattern in patterns:
         match = _compiled(pattern).fullmatch(text)
         if match is not None:

@@ -150,6 +150,8 @@ class Fields:
     def rest(self) -> dict[str, str]:
         """The members that nobody took, as text, by their full names; at most a hundred."""
         rest: dict[str, str] = {}
+        if self._members.keys() <= self._taken:
+            return rest
         for name, value in self._members.items():
             if name in self._taken or value is None or value == "":
                 continue

@@ -115,6 +115,7 @@ class Group:
         self._refusals: list[refusals.Entry] = []
         self._tally: dict[tuple[str, str], tuple[int, int, int | None]] = {}
         self._parts: list[tuple[str, bytes]] = []
+        self._endpoints: dict[tuple[str, ...], list[str]] = {}
 
     def record(self) -> Recorded:
         """Write the group, and put each request's answer into its draft.
@@ -214,17 +215,21 @@ class Group:
             )
         )
         if item.held is None:
-            self._deliveries += queued(
-                self._configuration,
-                self._ids,
-                merchant=item.merchant,
-                notification=item.notification,
-                source=source.id,
-                reading=item.reading,
-                now_us=self._now_us,
-            )
+            for endpoint in self._interested(item.merchant, source.id, item.reading):
+                self._deliveries.append(
+                    delivery(item.merchant, item.notification, endpoint, self._ids, self._now_us)
+                )
         else:
             self._open_case(draft, source, item, item.held)
+
+    def _interested(self, merchant: str, source: str, reading: Reading) -> list[str]:
+        """The endpoints that want such a reading; most readings of a group are alike."""
+        key = (merchant, source, reading.kind, reading.direction, reading.status)
+        found = self._endpoints.get(key)
+        if found is None:
+            found = interested(self._configuration, merchant, source, reading)
+            self._endpoints[key] = found
+        return found
 
     def _open_case(self, draft: Draft, source: Source, item: Judged, held: str) -> None:
         merchant, case_key = _case_key(item)
@@ -403,14 +408,17 @@ def queued(
 ) -> list[deliveries.Entry]:
     """One delivery for each of the merchant's endpoints that wants to hear of this reading."""
     return [
-        deliveries.Entry(
-            merchant=merchant,
-            id=ids.new("dlv"),
-            notification=notification,
-            endpoint=endpoint.id,
-            next_attempt_at=now_us,
-            created_at=now_us,
-        )
+        delivery(merchant, notification, endpoint, ids, now_us)
+        for endpoint in interested(configuration, merchant, source, reading)
+    ]
+
+
+def interested(
+    configuration: Configuration, merchant: str, source: str, reading: Reading
+) -> list[str]:
+    """The ids of the merchant's endpoints that want such a reading from this source."""
+    return [
+        endpoint.id
         for endpoint in configuration.endpoints.get(merchant, ())
         if endpoint.wants(
             source=source,
@@ -419,3 +427,17 @@ def queued(
             status=reading.status,
         )
     ]
+
+
+def delivery(
+    merchant: str, notification: str, endpoint: str, ids: Identifiers, now_us: int
+) -> deliveries.Entry:
+    """A delivery that is due at once."""
+    return deliveries.Entry(
+        merchant=merchant,
+        id=ids.new("dlv"),
+        notification=notification,
+        endpoint=endpoint,
+        next_attempt_at=now_us,
+        created_at=now_us,
+    )
