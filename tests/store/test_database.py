@@ -12,7 +12,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from arifa.errors import DataRefused, Refused, StoreBroken, StoreUnfit, Unavailable
+from arifa.errors import (
+    DataRefused,
+    Refused,
+    StoreBroken,
+    StoreUnfit,
+    Unavailable,
+    UnknownCommit,
+)
 from arifa.store import bulk, database, migrate
 from arifa.store.database import ServingLock, Urgency, database_url
 from arifa.store.opened import Store, open_store
@@ -318,3 +325,44 @@ def test_database_urls_are_told_apart() -> None:
     """Both engines are known by their URLs."""
     assert database_url("sqlite:////tmp/x.db").get_backend_name() == "sqlite"
     assert database_url("postgresql://a@b/c").get_backend_name() == "postgresql"
+
+
+def test_a_spoilt_transaction_is_no_commit(store: Store) -> None:
+    """PostgreSQL answers COMMIT with ROLLBACK after an error: nothing may be said to be written."""
+    if store.database.is_sqlite:
+        pytest.skip("SQLite goes on after a statement that failed")
+    with pytest.raises(Unavailable, match="nothing was written"), store.database.write() as given:
+        _put(given, "kept", "no")
+        with pytest.raises(sa.exc.DBAPIError):
+            given.exec_driver_sql("SELECT 1 / 0")
+    with store.database.write() as connection:
+        assert connection.execute(sa.text("SELECT 1 FROM meta WHERE name = 'kept'")).all() == []
+
+
+def test_a_commit_with_a_warning_is_not_a_yes(store: Store) -> None:
+    """A cancelled wait for a standby is a warning and no error: the commit's fate is not known."""
+    if store.database.is_sqlite:
+        pytest.skip("SQLite has no warnings")
+    with store.database.write() as connection:
+        # What a commit warns of, without a standby: a trigger that runs during the commit.
+        connection.exec_driver_sql(
+            "CREATE FUNCTION warn() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN RAISE WARNING 'canceling wait'; RETURN NULL; END $$"
+        )
+        connection.exec_driver_sql(
+            "CREATE CONSTRAINT TRIGGER warns AFTER UPDATE ON meta DEFERRABLE INITIALLY DEFERRED "
+            "FOR EACH ROW EXECUTE FUNCTION warn()"
+        )
+        _put(connection, "kept", "before")
+    with pytest.raises(UnknownCommit, match="canceling wait"), store.database.write() as connection:
+        connection.execute(sa.text("UPDATE meta SET value = 'after' WHERE name = 'kept'"))
+    with store.database.write() as connection:
+        # The next user of the connection does not hear of it.
+        connection.execute(sa.text("SELECT 1"))
+
+
+def _put(connection: sa.Connection, name: str, value: str) -> None:
+    connection.execute(
+        sa.text("INSERT INTO meta (name, value) VALUES (:name, :value)"),
+        {"name": name, "value": value},
+    )

@@ -48,6 +48,7 @@ WAL_RESET_FIXED: Final = (3, 51, 3)
 _BROKEN: Final = ("disk I/O error", "malformed", "disk is full", "not a database", "corrupt")
 _BROKEN_STATES: Final = ("53100", "58030", "XX001", "XX002")
 _BUSY: Final = ("locked", "busy")
+_WARNINGS: Final = "arifa_warnings"
 
 
 class Urgency(IntEnum):
@@ -75,6 +76,14 @@ class _Turnstile:
             finally:
                 self._waiting[urgency] -= 1
             self._taken = True
+
+    def try_acquire(self) -> bool:
+        """Take it if nobody has it."""
+        with self._condition:
+            if self._taken:
+                return False
+            self._taken = True
+            return True
 
     def release(self) -> None:
         with self._condition:
@@ -117,8 +126,13 @@ class Database:
             transaction.rollback()
 
     @contextmanager
-    def write(self, urgency: Urgency = Urgency.BACKGROUND) -> Iterator[Connection]:
+    def write(
+        self, urgency: Urgency = Urgency.BACKGROUND, *, waits: bool = True
+    ) -> Iterator[Connection]:
         """A connection in a transaction that is committed, and on disk, when the block ends well.
+
+        The block may be entered in one thread and left in another. With `waits=False` (SQLite
+        only) it is entered at once or not at all.
 
         Raises:
             DataRefused: this data is at fault.
@@ -129,14 +143,17 @@ class Database:
         if self.broken is not None:
             raise self.broken
         if self._turnstile is not None:
-            self._turnstile.acquire(urgency)
+            if waits:
+                self._turnstile.acquire(urgency)
+            elif not self._turnstile.try_acquire():
+                raise Unavailable("another write is under way")
         try:
             with (
                 self._translated(),
                 self._writer.connect() as connection,
                 self._within_reach(connection, urgency),
             ):
-                transaction = connection.begin()
+                transaction = connection.begin() if waits else _begun_at_once(connection)
                 try:
                     yield connection
                 except BaseException:
@@ -148,6 +165,7 @@ class Database:
                 self._turnstile.release()
 
     def _commit(self, transaction: sa.RootTransaction) -> None:
+        warnings = self._warnings_before(transaction)
         try:
             transaction.commit()
         except DBAPIError as error:
@@ -158,6 +176,27 @@ class Database:
                 ) from error
             _roll_back(transaction)
             raise
+        if warnings:
+            raise UnknownCommit(
+                f"PostgreSQL committed, but with a warning, so it may not be safe: {warnings[0]}"
+            )
+
+    def _warnings_before(self, transaction: sa.RootTransaction) -> list[str]:
+        """The list that PostgreSQL's warnings are added to from now on.
+
+        Two failed commits look like good ones to the driver: in a transaction that an error has
+        spoilt, COMMIT rolls back; and a cancel during the wait for a standby is only a warning.
+        """
+        if self.is_sqlite:
+            return []
+        pooled = transaction.connection.connection
+        driver: Any = pooled.driver_connection
+        if driver.info.transaction_status.name == "INERROR":
+            _roll_back(transaction)
+            raise Unavailable("an earlier error has spoilt the transaction; nothing was written")
+        warnings: list[str] = pooled.info[_WARNINGS]
+        warnings.clear()
+        return warnings
 
     @contextmanager
     def _within_reach(self, connection: Connection, urgency: Urgency) -> Iterator[None]:
@@ -226,6 +265,20 @@ def _driver_errors(*, sqlite: bool) -> tuple[type[Exception], ...]:
     import psycopg
 
     return (psycopg.Error, UnicodeEncodeError)
+
+
+def _begun_at_once(connection: Connection) -> sa.RootTransaction:
+    """Begin on SQLite without waiting for another program's lock.
+
+    Raises:
+        OperationalError: somebody else is writing.
+    """
+    driver: Any = connection.connection.driver_connection
+    driver.execute("PRAGMA busy_timeout = 0")
+    try:
+        return connection.begin()
+    finally:
+        driver.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
 
 
 def _roll_back(transaction: sa.RootTransaction) -> None:
@@ -387,8 +440,15 @@ def _postgres_engine(url: URL) -> Engine:
     )
 
     @event.listens_for(engine, "connect")
-    def _connected(connection: Any, _record: object) -> None:
+    def _connected(connection: Any, record: Any) -> None:
         _check_postgres(connection)
+        warnings = record.info[_WARNINGS] = []
+
+        def note(said: Any) -> None:
+            if said.severity_nonlocalized == "WARNING":
+                warnings.append(said.message_primary)
+
+        connection.add_notice_handler(note)
 
     return engine
 
