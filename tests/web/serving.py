@@ -219,7 +219,7 @@ def arifa(folder: Path, *words: str, url: str | None = None) -> subprocess.Compl
 def environment(folder: Path, url: str | None) -> dict[str, str]:
     """The environment of a command on this store."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ARIFA_")}
-    kept.update(ARIFA_DATA=str(folder), ARIFA_KEY=KEY)
+    kept.update(ARIFA_DATA=str(folder), ARIFA_KEY=KEY, PYTHONFAULTHANDLER="1")
     if url is not None:
         kept["ARIFA_DATABASE_URL"] = url
     return kept
@@ -261,7 +261,9 @@ def serving(
                 try:
                     process.wait(20)
                 except subprocess.TimeoutExpired:
-                    process.kill()
+                    process.send_signal(signal.SIGABRT)  # so that its log says where it hangs
+                    process.wait()
+                    raise
 
 
 def _started(process: subprocess.Popen[str], folder: Path, log: Path, ports: int) -> Served:
