@@ -135,6 +135,19 @@ def test_one_payment_is_taken_back_once(hub: Hub) -> None:
     assert len(reversals) == 1
 
 
+def test_a_reversal_replaces_nothing(hub: Hub) -> None:
+    """A held reversal takes the payment back itself: one of ours beside it would do so twice."""
+    hub.one("cbs", request("cbs"))
+    hub.one("cbs", request("cbs", IsReversal=True))
+    (case,) = hub.cases()
+    with pytest.raises(Refused, match="taken back twice"):
+        decide(hub.store, case.id, Decision.REPLACE, "the bank took it back", now_us())
+    assert [item.reading.kind for item in hub.accepted()] == [Kind.PAYMENT]
+    assert len(hub.cases()) == 1
+    decide(hub.store, case.id, Decision.ACCEPT, "the bank took it back", now_us())
+    assert [item.reading.kind for item in hub.accepted()] == [Kind.PAYMENT, Kind.REVERSAL]
+
+
 def test_a_held_payment_cannot_be_taken_back(hub: Hub) -> None:
     """Where the earlier one never counted, there is nothing to reverse."""
     hub.one("credit_bank", request("credit_bank", "refund"))

@@ -1,7 +1,8 @@
 """Deciding a case: a person says what becomes of a notification that was held.
 
 accept    it counts, and is delivered, beside whatever it conflicted with
-replace   the earlier one is taken back by a reversal of ours, and this one counts instead
+replace   the earlier one is taken back by a reversal of ours, and this one counts instead; not for
+          what is itself money that goes back
 reject    it stays held, for good
 
 All of it is one transaction: the decision, the reversal, the deliveries and the audit log.
@@ -14,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from msgspec import structs
 
+from arifa.dialects.base import BACKWARDS
 from arifa.errors import AlreadyClaimed, Refused
 from arifa.hub.record import queued
 from arifa.identifiers import Identifiers
@@ -110,7 +112,7 @@ def _carried_out(
     ids, reversal = Identifiers(now_us), None
     rows: list[deliveries.Entry] = []
     if decision is Decision.REPLACE:
-        reversal = _reversed(connection, case, ids, now_us)
+        reversal = _reversed(connection, case, held, ids, now_us)
         rows += _deliveries(settings, ids, reversal, now_us)
     accepted = notifications.accept(connection, held)
     # Due a moment later, so that the merchant hears of the reversal first.
@@ -144,12 +146,19 @@ def _deliveries(
 # ---------------------------------------------------------------------------------- replacing
 
 
-def _reversed(connection: Connection, case: Any, ids: Identifiers, now_us: int) -> Notification:
+def _reversed(
+    connection: Connection, case: Any, held: Notification, ids: Identifiers, now_us: int
+) -> Notification:
     """Store the reversal of the earlier notification, once and never again."""
     if case.against is None:
         raise Refused("there is nothing to replace: the case is about one notification only")
     earlier = _notification(connection, case.against_merchant, case.against)
     _check_reversible(earlier)
+    if held.reading.kind in BACKWARDS:
+        raise Refused(
+            f"{held.id} is a {held.reading.kind.value} itself: with a reversal of ours beside it the "
+            f"payment would be taken back twice; accept it, or reject it"
+        )
     reversal = Notification(
         id=ids.new("ntf"),
         merchant=earlier.merchant,
