@@ -33,7 +33,7 @@ from arifa.store.schema import inbox_bodies
 from arifa.testing.postgres import PostgresServer
 from arifa.web.committer import Committer
 from arifa.web.proxies import Proxies
-from arifa.wire import WireRequest, WireResponse
+from arifa.wire import Headers, WireRequest, WireResponse
 from tests.engines import KEY
 from tests.hub.bank import Hub
 from tests.web import hostile
@@ -299,7 +299,7 @@ def test_every_odd_proof_is_refused_in_the_banks_form(hub: Served, bank: str) ->
     request = good(bank)
     others = tuple(item for item in request.headers if item[0].lower() != name.lower())
     (proof,) = request.values(name.lower())
-    odd = [((name, value),) for value in hostile.HEADER_VALUES]
+    odd: list[Headers] = [((name, value),) for value in hostile.HEADER_VALUES]
     odd += [
         (),
         ((name, proof), (name, proof)),
@@ -736,15 +736,19 @@ def test_a_head_that_cannot_be_noted_is_a_doubt(
 class Stalling:
     """A receiver whose commits take as long as they are let; it counts who was cut off."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float | None = None) -> None:
         self.store = self.database = self
         self.broken = None
+        self.seconds = seconds
         self.groups: list[int] = []
         self.abandoned = 0
         self.go_on = threading.Event()
 
+    def record(self, _group: list[Any]) -> None:
+        """Leave it all to `receive`, as on PostgreSQL."""
+
     def receive(self, group: list[Any]) -> list[WireResponse]:
-        self.go_on.wait()
+        self.go_on.wait(self.seconds)
         self.groups.append(len(group))
         return [WireResponse(200) for _ in group]
 
@@ -770,6 +774,10 @@ async def happened(condition: Callable[[], object]) -> None:
         await asyncio.sleep(0.01)
 
 
+def status_of(answer: WireResponse | None) -> int:
+    return 404 if answer is None else answer.status
+
+
 def nobody() -> Prepared:
     return Prepared("nobody", WireRequest(b""))
 
@@ -778,13 +786,12 @@ def test_a_long_queue_disturbs_no_commit(monkeypatch: pytest.MonkeyPatch) -> Non
     """Who waits too long behind others is told so; the commits go on, and each is written once."""
     monkeypatch.setattr("arifa.web.committer.GROUP_MAX", 1)
     monkeypatch.setattr("arifa.web.committer._SWEEP_SECONDS", 0.01)
-    receiver = Stalling()
-    receiver.go_on.wait = lambda: time.sleep(0.03)  # type: ignore[method-assign]
+    receiver = Stalling(seconds=0.03)
     statuses: list[int] = []
 
     async def drive(committer: Committer) -> None:
         for _ in range(30):
-            committer.submit(nobody(), lambda answer: statuses.append(answer.status))
+            committer.submit(nobody(), lambda answer: statuses.append(status_of(answer)))
         await happened(lambda: len(receiver.groups) == 30)
 
     committed(receiver, drive)
@@ -807,10 +814,10 @@ def test_a_commit_that_hangs_is_cut_off_and_a_broken_line_is_its_own_affair(
 
     async def drive(committer: Committer) -> None:
         committer.submit(nobody(), broken)
-        committer.submit(nobody(), lambda answer: statuses.append(answer.status))
+        committer.submit(nobody(), lambda answer: statuses.append(status_of(answer)))
         await happened(lambda: receiver.abandoned and statuses)
         receiver.go_on.set()
-        committer.submit(nobody(), lambda answer: statuses.append(answer.status))
+        committer.submit(nobody(), lambda answer: statuses.append(status_of(answer)))
         await happened(lambda: len(statuses) == 2)
 
     committed(receiver, drive)

@@ -11,6 +11,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -244,7 +245,9 @@ def test_a_locked_database_is_unavailable_in_time(folder: Path) -> None:
         with locked(folder):
             answers: dict[str, Answer] = {}
             threads = [
-                threading.Thread(target=lambda b=bank: answers.update({b: post(served, b)}))
+                threading.Thread(
+                    target=lambda b: answers.update({b: post(served, b)}), args=(bank,)
+                )
                 for bank in BANKS
             ]
             for thread in threads:
@@ -255,8 +258,12 @@ def test_a_locked_database_is_unavailable_in_time(folder: Path) -> None:
                 assert_unavailable(answers[bank], bank)
             assert served.admin("/livez")[0] == 200
         for bank in BANKS:
-            assert wait_until(lambda b=bank: post(served, b).status == 200)
+            wait_until(partial(is_received, served, bank))
         assert served.stop() == 0
+
+
+def is_received(served: Served, bank: str) -> bool:
+    return post(served, bank).status == 200
 
 
 def test_a_client_that_goes_ends_the_waiting_and_not_the_write(folder: Path) -> None:

@@ -9,6 +9,7 @@ the infrastructure makes every answer UNAVAILABLE. What was answered is on disk.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final
 
 import structlog
@@ -25,7 +26,7 @@ from arifa.errors import (
 )
 from arifa.hub.judge import Judged
 from arifa.hub.prepare import Prepared, is_proven, prepare, prepare_again
-from arifa.hub.record import Draft, Group, Sample
+from arifa.hub.record import Draft, Group, Recorded, Sample
 from arifa.outcome import STATUS, Insertion, Outcome
 from arifa.store import changes, configuration, seals
 from arifa.store.database import Connection, Urgency
@@ -34,10 +35,24 @@ from arifa.wire import PLAIN, WireRequest, WireResponse
 
 log: Final = structlog.get_logger("arifa")
 RERUNS_MAX: Final = 5
+RECORDED_MAX: Final = 64
+"""Requests that `record` takes: it holds the event loop for some 50 microseconds for each."""
+
+
+class Recording:
+    """A group that is recorded in an open transaction, and not yet committed."""
+
+    __slots__ = ("drafts", "previous", "recorded", "transaction")
+
+    def __init__(self, drafts: list[Draft], recorded: Recorded, previous: seals.Seal) -> None:
+        self.drafts = drafts
+        self.recorded = recorded
+        self.previous = previous
+        self.transaction = ExitStack()
 
 
 class Receiver:
-    """Receives for one node. `prepare` may run anywhere; `receive` in one thread at a time.
+    """Receives for one node. `prepare` may run anywhere; one group at a time is received.
 
     Attributes:
         delivered_to: called after a commit that queued deliveries.
@@ -103,28 +118,67 @@ class Receiver:
         prepared.reason = "a value of it could not be recorded; its bytes are kept"
         return self.receive(group)
 
+    def record(self, group: list[Prepared]) -> Recording | None:
+        """Record a group here and now, but for the commit; None where that takes more than that.
+
+        On SQLite only: no statement waits for a disk or a network, and only the commit syncs. Where
+        another program is writing, something repeats unexpectedly or anything is wrong, `receive`
+        does it all.
+        """
+        database = self.store.database
+        if not database.is_sqlite or len(group) > RECORDED_MAX:
+            return None
+        try:
+            with ExitStack() as stack:
+                connection = stack.enter_context(database.write(Urgency.INTAKE, waits=False))
+                recording = self._recorded(connection, group)
+                recording.transaction = stack.pop_all()
+                return recording
+        except AlreadyClaimed:
+            self._expects_repeats = True
+        except Exception as error:  # noqa: BLE001 - `receive` meets it again, and tells it apart
+            log.debug("record.left", error=type(error).__name__)
+        return None
+
+    def commit(self, recording: Recording) -> list[WireResponse | None]:
+        """Commit what was recorded, and give each request's answer; in any thread."""
+        try:
+            recording.transaction.close()
+            return self._sealed(recording)
+        except StoreError:
+            return [unavailable(draft.prepared) for draft in recording.drafts]
+
     def _committed(self, group: list[Prepared]) -> list[WireResponse | None]:
-        previous, self._seal = self._seal, None
         with self.store.database.write(Urgency.INTAKE) as connection:
-            self._keep_current(connection, group)
-            if previous is None:
-                previous = seals.last(connection, self.store.writer)
-            drafts = [_drafted(prepared) for prepared in group]
-            recorded = Group(
-                connection,
-                self.configuration,
-                drafts,
-                writer=self.store.writer,
-                previous=previous,
-                now_us=self.clock(),
-                sample=self._sample,
-                expects_repeats=self._expects_repeats,
-            ).record()
+            recording = self._recorded(connection, group)
+        return self._sealed(recording)
+
+    def _recorded(self, connection: Connection, group: list[Prepared]) -> Recording:
+        previous, self._seal = self._seal, None
+        self._keep_current(connection, group)
+        if previous is None:
+            previous = seals.last(connection, self.store.writer)
+        drafts = [_drafted(prepared) for prepared in group]
+        recorded = Group(
+            connection,
+            self.configuration,
+            drafts,
+            writer=self.store.writer,
+            previous=previous,
+            now_us=self.clock(),
+            sample=self._sample,
+            expects_repeats=self._expects_repeats,
+        ).record()
+        return Recording(drafts, recorded, previous)
+
+    def _sealed(self, recording: Recording) -> list[WireResponse | None]:
+        """What there is to do when a group is on disk."""
+        drafts, recorded = recording.drafts, recording.recorded
         self._seal = recorded.seal
         self._expects_repeats = any(
             item.insertion is not Insertion.CREATED for draft in drafts for item in draft.judged
         )
-        if recorded.seal is not previous:
+        if recorded.seal is not recording.previous:
             self._note(recorded.seal)
         if recorded.deliveries:
             self.delivered_to()

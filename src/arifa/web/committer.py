@@ -1,21 +1,25 @@
 """Requests that wait at the same moment share one transaction and one disk sync.
 
-No timer: a group is what has gathered while the last commit ran. The event loop proves and reads;
-one thread commits; the loop is woken once a group. A client that gives up, or our deadline, ends
+No timer: a group is what has gathered while the last commit ran. On SQLite the event loop records a
+group itself, since that takes no waiting, and a thread only commits it: two threads that both want
+the interpreter hinder each other more than they help (measured). On PostgreSQL, and wherever
+recording would have to wait, the thread does both. A client that gives up, or our deadline, ends
 the waiting, never the write.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable
+from queue import SimpleQueue
 from typing import Final
 
 from arifa.clock import monotonic
 from arifa.errors import StoreBroken, place_of
 from arifa.hub.prepare import Prepared
-from arifa.hub.receive import Receiver, unavailable
+from arifa.hub.receive import Receiver, Recording, unavailable
 from arifa.observe import log
 from arifa.store.database import Urgency
 from arifa.wire import WireResponse
@@ -48,11 +52,9 @@ class Waiting:
 
 
 class Committer:
-    """Commits groups in a thread of its own. `submit` belongs to the event loop.
+    """Commits groups, one at a time. `submit` belongs to the event loop.
 
-    Attributes:
-        on_broken: called in the loop when the disk or the database failed: stop serving.
-        answered: called in the loop with every answered request, for the figures.
+    `on_broken` is called in the loop when the disk or the database failed: stop serving.
     """
 
     def __init__(
@@ -66,11 +68,13 @@ class Committer:
         self._loop = loop
         self._on_broken = on_broken
         self._answer_seconds = answer_seconds
-        self._condition = threading.Condition()
         self._waiting: list[Waiting] = []
         self._in_commit: list[Waiting] = []
         self._commit_since = monotonic()
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._stopping = False
+        self._work: SimpleQueue[tuple[list[Waiting], Recording | None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="arifa-commit", daemon=True)
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -84,48 +88,55 @@ class Committer:
         if self._stopping or len(self._waiting) >= WAITING_MAX:
             done(unavailable(prepared))
             return
-        waiting = Waiting(prepared, done)
-        with self._condition:
-            self._waiting.append(waiting)
-            if len(self._waiting) == 1:
-                self._condition.notify()
+        self._waiting.append(Waiting(prepared, done))
+        if self._idle.is_set():
+            # Not at once: what else has arrived by now belongs to the same group.
+            self._idle.clear()
+            self._loop.call_soon(self._take)
 
     async def stop(self) -> None:
         """Commit what waits, and end the thread."""
-        with self._condition:
-            self._stopping = True
-            self._condition.notify()
+        self._stopping = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), self._answer_seconds)
         if self._sweep is not None:
             self._sweep.cancel()
+        self._work.put(None)
         await asyncio.to_thread(self._thread.join, self._answer_seconds)
 
     # ------------------------------------------------------------------ in the thread
 
     def _run(self) -> None:
-        while True:
-            with self._condition:
-                while not self._waiting and not self._stopping:
-                    self._condition.wait()
-                if not self._waiting:
-                    return
-                group = self._waiting[:GROUP_MAX]
-                del self._waiting[:GROUP_MAX]
-                self._in_commit = group
-                self._commit_since = monotonic()
-            self._commit(group)
-            self._in_commit = []
+        while (work := self._work.get()) is not None:
+            group, recording = work
+            answers = self._committed(group, recording)
+            broken = self._receiver.store.database.broken
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                self._loop.call_soon_threadsafe(self._answer, group, answers, broken)
 
-    def _commit(self, group: list[Waiting]) -> None:
-        prepared = [waiting.prepared for waiting in group]
+    def _committed(
+        self, group: list[Waiting], recording: Recording | None
+    ) -> list[WireResponse | None]:
         try:
-            answers = self._receiver.receive(prepared)
+            if recording is not None:
+                return self._receiver.commit(recording)
+            return self._receiver.receive([waiting.prepared for waiting in group])
         except BaseException as error:  # noqa: BLE001 - whatever it is, every client gets an answer
             log.error("receive.failed", error=type(error).__name__, at=place_of(error))
-            answers = [unavailable(waiting.prepared) for waiting in group]
-        broken = self._receiver.store.database.broken
-        self._loop.call_soon_threadsafe(self._answer, group, answers, broken)
+            return [unavailable(waiting.prepared) for waiting in group]
 
     # ------------------------------------------------------------------ in the loop
+
+    def _take(self) -> None:
+        """Take what has gathered as the next group, if anything has."""
+        if not self._waiting:
+            self._in_commit = []
+            self._idle.set()
+            return
+        group, self._waiting = self._waiting[:GROUP_MAX], self._waiting[GROUP_MAX:]
+        self._in_commit, self._commit_since = group, monotonic()
+        recording = self._receiver.record([waiting.prepared for waiting in group])
+        self._work.put((group, recording))
 
     def _answer(
         self,
@@ -137,16 +148,15 @@ class Committer:
             _tell(waiting, answer)
         if broken is not None:
             self._on_broken(str(broken))
+        self._take()
 
     def _look_for_late(self) -> None:
         """Answer UNAVAILABLE to whoever has waited too long; what is being written goes on."""
         self._sweep = self._loop.call_later(_SWEEP_SECONDS, self._look_for_late)
         now = monotonic()
         late = now - self._answer_seconds
-        with self._condition:
-            in_commit = self._in_commit
-            candidates = [*in_commit, *self._waiting]
-        for waiting in candidates:
+        in_commit = self._in_commit
+        for waiting in (*in_commit, *self._waiting):
             if waiting.since < late and not waiting.is_answered:
                 _tell(waiting, unavailable(waiting.prepared))
         # Who is late behind a long queue is no reason to disturb a commit that has just begun.
