@@ -25,6 +25,8 @@ def test_merchants(arifa: CommandLine) -> None:
     added = arifa.json("merchant", "add", "acme")
     assert (added["merchant"], added["test"]) == ("acme", "acme:test")
     assert arifa.rows("merchant", "list") == [added]
+    arifa.ok("merchant", "add", "zuri")
+    assert arifa.rows("merchant", "list", "--limit", "1") == [added]
     assert arifa.json("merchant", "show", "acme:test")["merchant"] == "acme"
     assert arifa("merchant", "add", "acme").code == 1
     assert arifa("merchant", "add", "Acme & Co").code == 1
@@ -186,6 +188,7 @@ def test_an_inner_address_is_noted(arifa: CommandLine) -> None:
 def test_dialects_are_described(arifa: CommandLine) -> None:
     """What a dialect proves and can say, and its cases for `trigger`."""
     rows = arifa.rows("dialect", "list")
+    assert arifa.rows("dialect", "list", "--limit", "2") == rows[:2]
     assert [row["name"] for row in rows] == dialects.names()
     kcb = arifa.json("dialect", "show", "kcb")
     assert kcb["proofs"][0]["covers"] == ["*"]

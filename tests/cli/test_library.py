@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,6 +111,20 @@ def test_render_never_lies(arifa: CommandLine) -> None:
     result = arifa("render", "--dialect", "kcb", arifa.file("n.json", json.dumps(failed)))
     assert (result.code, result.out) == (1, "")
     assert "failed" in result.err
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"channel": {"a": 1}}, {"account": ["x"]}, {"extra": {"a": {}}}, {"id": "a\r\nx: y"}]
+)
+def test_render_takes_words_of_their_kind_only(arifa: CommandLine, wrong: dict[str, Any]) -> None:
+    """A field of another kind, or an id that would write a header of its own, is refused."""
+    row = {"kind": "payment", "direction": "credit", "status": "success", "id": "ntf_1",
+           "amount": {"amount": "1.00", "currency": "KES"}, "bank_reference": "x"}  # fmt: skip
+    for dialect in ("cbs", "standard_webhooks"):
+        given = arifa.file("n.json", json.dumps(row | wrong))
+        result = arifa("render", "--dialect", dialect, given)
+        assert (result.code, result.out) == (1, ""), dialect
+        assert "notification" in result.err
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from arifa import dialects
+from arifa.cli.arguments import Limit
 from arifa.cli.context import Given, noun
 from arifa.dialects import Dialect
 
@@ -12,9 +13,13 @@ app = noun("dialect", "The wire formats that are known.")
 
 
 @app.command(name="list")
-def list_(*, context: Given) -> None:
-    """List all dialects, built in and installed."""
-    found = (dialects.get(name) for name in dialects.names())
+def list_(*, limit: Limit = 1000, context: Given) -> None:
+    """List the dialects, built in and installed.
+
+    Args:
+        limit: how many at most.
+    """
+    found = (dialects.get(name) for name in list(dialects.names())[:limit])
     rows = (
         {"name": d.name, "title": d.title, "page": d.page, "cases": list(d.cases)} for d in found
     )

@@ -8,10 +8,12 @@ bank asks a question; `genuine` is null where `parse` was given nothing to prove
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import msgspec
 from cyclopts import Parameter
 from msgspec import structs
 
@@ -48,6 +50,8 @@ from arifa.wire import WireRequest, read_request
 # A lone "-" is standard input, and no option.
 File = Annotated[str, Parameter(allow_leading_hyphen=True)]
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+# It goes into a header.
+_IDENTITY: Final = re.compile(r"[!-\-/-~]{1,255}")
 
 
 def verify(
@@ -264,6 +268,8 @@ def _notification(row: JsonObject) -> Notification:
         value = row.get(name)
         return value if isinstance(value, str) and value else default
 
+    if not _IDENTITY.fullmatch(text("id", "ntf_0")):
+        raise Refused("the id of a notification is of visible ASCII, without a point or a space")
     try:
         return Notification(
             id=text("id", "ntf_0"),
@@ -272,9 +278,18 @@ def _notification(row: JsonObject) -> Notification:
             dialect=text("dialect", ""),
             received_at=from_rfc3339(text("received_at", "1970-01-01")),
             state=State(text("state", State.ACCEPTED.value)),
-            reading=reading_from_json(row),
+            reading=_typed(reading_from_json(row)),
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, msgspec.ValidationError) as error:
         raise Refused(
             f"this is not a notification as arifa notification show --json prints it: {error!r}"
         ) from None
+
+
+def _typed(reading: Reading) -> Reading:
+    """The reading, each of whose fields is of its kind: a file may hold anything.
+
+    Raises:
+        msgspec.ValidationError: one is not.
+    """
+    return msgspec.json.decode(msgspec.json.encode(reading), type=Reading)

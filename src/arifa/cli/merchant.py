@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from arifa.cli.arguments import when
+from arifa.cli.arguments import Limit, when
 from arifa.cli.context import Given, noun
 from arifa.cli.output import Row
 
@@ -30,13 +30,17 @@ def add(name: str, /, *, context: Given) -> None:
 
 
 @app.command(name="list")
-def list_(*, context: Given) -> None:
-    """List all merchants."""
+def list_(*, limit: Limit = 1000, context: Given) -> None:
+    """List the merchants.
+
+    Args:
+        limit: how many at most.
+    """
     from arifa.store import merchants
 
     with context.store() as store, store.database.read() as connection:
         found = merchants.listed(connection)
-    context.output.rows((_row(item) for item in found), ("merchant", "test", "created_at"))
+    context.output.rows((_row(item) for item in found[:limit]), ("merchant", "test", "created_at"))
 
 
 @app.command
