@@ -180,6 +180,25 @@ def test_idle_credentials_are_noted(sqlite_store: Store) -> None:
     assert notes == ["kcb makes no use of --secret-file here: it proves nothing"]
 
 
+def test_a_source_that_may_book_twice_is_noted(store: Store) -> None:
+    """With an account beside one without, a payment has two scopes: also where one was removed."""
+
+    def noted(name: str, account: str | None, **wanted: Any) -> list[str]:
+        given = {"name": name, "dialect": "kcb", "credentials": KCB, "account": account, **wanted}
+        return add_source(store, NewSource(**given), now_us()).notes
+
+    assert noted("one", "1") == []
+    assert noted("two", "2") == []
+    assert noted("trial", None, mode="test") == []
+    assert noted("cbs", None, dialect="cbs", credentials=SECRET) == []
+    (note,) = noted("all", None)
+    assert "one (account 1) or two (account 2)" in note
+    assert "booked twice" in note
+    remove_source(store, found(store, "all"), now_us())
+    (note,) = noted("three", "3")
+    assert "all (no account)" in note
+
+
 def test_a_generated_key_can_be_tried(sqlite_store: Store) -> None:
     """The bank's private half lies in a file of ours only, and signs what the source accepts."""
     wanted = NewSource(name="trial", dialect="kcb", generate_key=True)
