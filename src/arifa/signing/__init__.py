@@ -7,6 +7,7 @@ trouble a header or a body makes, the error is `NotGenuine`.
 from arifa.signing.address import AddressList
 from arifa.signing.basic import CHALLENGE, Basic
 from arifa.signing.credentials import Credentials
+from arifa.signing.jws import Jws
 from arifa.signing.mac import HmacBody, HmacFields
 from arifa.signing.nested import SignedThenEncrypted
 from arifa.signing.proof import EVERYTHING, NOTHING, Proof, Unproven
@@ -22,6 +23,7 @@ __all__ = [
     "Credentials",
     "HmacBody",
     "HmacFields",
+    "Jws",
     "Proof",
     "RsaSha256",
     "SignedThenEncrypted",

@@ -45,8 +45,8 @@ DRAIN_SECONDS: Final = 10
 GC_THRESHOLD: Final = 20_000
 FOLLOW_SECONDS: Final = 5.0
 SWITCH_INTERVAL_SECONDS: Final = 0.0005
-"""How long a thread may hold the interpreter: the committer and the loop take turns, and with the
-default of 5 ms a commit that is done would wait that long to go on (measured)."""
+"""How long a thread may hold the interpreter: with the default of 5 ms a commit that is done would
+wait that long for the loop, before it can say so."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
