@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -85,7 +86,7 @@ def test_a_second_hub_is_refused(
 
 def test_a_cut_pipe_is_quiet(installed: Installed) -> None:
     """Whoever reads the first lines only is not told of a broken pipe."""
-    command = f"{installed.program} dialect show kcb --json | true; exit ${{PIPESTATUS[0]}}"
+    command = f"{shlex.quote(str(installed.program))} dialect show kcb --json | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(
         ["/bin/bash", "-c", command],
         cwd=installed.folder,

@@ -113,7 +113,7 @@ class Hub:
             peer=None,
             outcome="ACCEPTED",
             reason=None,
-            body_hash=inbox.body_hash(ORIGINAL.body),
+            body_hash=inbox.content_hash(ORIGINAL),
             answer_status=200,
             answer=inbox.pack_answer(WireResponse(200)),
             notifications=1,

@@ -71,7 +71,7 @@ def test_a_source_is_stored_as_it_was_made(store: Store) -> None:
         credentials=Credentials(public_keys=(PUBLIC,), addresses=("10.0.0.0/8",)),
     )
     assert found(store, "kcb") == made
-    assert (made.merchant, made.scope) == ("acme", "kcb:123")
+    assert (made.merchant, made.scope) == ("acme", "kcb:")
     assert made.profile.options == {"status_code": "text"}
 
 
@@ -180,23 +180,18 @@ def test_idle_credentials_are_noted(sqlite_store: Store) -> None:
     assert notes == ["kcb makes no use of --secret-file here: it proves nothing"]
 
 
-def test_a_source_that_may_book_twice_is_noted(store: Store) -> None:
-    """With an account beside one without, a payment has two scopes: also where one was removed."""
+def test_all_sources_of_one_bank_share_a_scope(store: Store) -> None:
+    """A payment that two feeds of a bank announce is one, whatever accounts they are for."""
 
-    def noted(name: str, account: str | None, **wanted: Any) -> list[str]:
+    def scope(name: str, account: str | None, **wanted: Any) -> str:
         given = {"name": name, "dialect": "kcb", "credentials": KCB, "account": account, **wanted}
-        return add_source(store, NewSource(**given), now_us()).notes
+        return add_source(store, NewSource(**given), now_us()).source.scope
 
-    assert noted("one", "1") == []
-    assert noted("two", "2") == []
-    assert noted("trial", None, mode="test") == []
-    assert noted("cbs", None, dialect="cbs", credentials=SECRET) == []
-    (note,) = noted("all", None)
-    assert "one (account 1) or two (account 2)" in note
-    assert "booked twice" in note
+    scopes = {scope("one", "1"), scope("two", "2"), scope("all", None)}
     remove_source(store, found(store, "all"), now_us())
-    (note,) = noted("three", "3")
-    assert "all (no account)" in note
+
+    assert scopes == {scope("three", "3")}
+    assert scope("cbs", None, dialect="cbs", credentials=SECRET) not in scopes
 
 
 def test_a_generated_key_can_be_tried(sqlite_store: Store) -> None:

@@ -470,3 +470,86 @@ def test_changes_are_counted(hub: Hub) -> None:
     hub.source("kcb", "one-more")
     with hub.store.database.read() as connection:
         assert changes.number(connection) == before + 1
+
+
+def test_a_request_that_waited_through_a_change_is_judged_again(hub: Hub, store: Store) -> None:
+    """Another group loads the new configuration while this request waits: it counts all the same."""
+    waiting = hub.receiver.prepare("token-of-kcb", request("kcb"))
+    with store.database.write() as connection:
+        sources.remove(connection, hub.sources["kcb"], now_us())
+    hub.one("cbs", request("cbs"))
+
+    assert hub.receiver.receive([waiting]) == [None]
+    assert [item.dialect for item in hub.notifications()] == ["cbs"]
+
+
+def test_a_stored_answer_is_its_sources_own(hub: Hub) -> None:
+    """A byte-equal repeat at another source is answered by that source's options."""
+    profile = dialects.get("kcb").defaults
+    hub.source("kcb", "text", profile=replace(profile, options={"status_code": "text"}))
+    sent = request("kcb")
+
+    first, other = json.loads(hub.one("kcb", sent).body), json.loads(hub.one("text", sent).body)
+
+    assert (first["statusCode"], other["statusCode"]) == (0, "0")
+    assert first["transactionID"] == other["transactionID"]
+    assert len(hub.notifications()) == 1
+
+
+def test_messages_in_the_query_are_told_apart(hub: Hub) -> None:
+    """Where the body is empty the message is the query, and is kept, hashed and sealed as such."""
+    query = "transactionId={}&Amount=1000&statusCode=0&status=SUCCESS"
+    for number in ("T1", "T2", "T1"):
+        target = f"/ipn/?{query.format(number)}"
+        bank = request("xente")
+        hub.one("xente", replace(bank, body=b"", target=target))
+
+    assert hub.outcomes() == ["ACCEPTED", "ACCEPTED", "DUPLICATE"]
+    with hub.store.database.read() as connection:
+        hashes = list(connection.execute(sa.select(inbox_table.c.body_hash)).scalars())
+    assert len(set(hashes)) == 2
+
+
+def test_a_clock_set_back_hides_nothing(store: Store) -> None:
+    """What comes after the clock was set back is found by its reference, now and later."""
+    from arifa.store import references
+
+    clock = [now_us()]
+    hub = Hub(store, lambda: clock[0])
+    hub.source("kcb")
+    hub.one("kcb", request("kcb", transactionReference="FT1"))
+    later = clock[0] + 2 * references.MARGIN_SECONDS * 1_000_000
+    with store.database.write() as connection:
+        references.follow(connection, later)
+    clock[0] -= 600 * 1_000_000
+    hub.one("kcb", request("kcb", transactionReference="FT2"))
+    again = Hub(store, lambda: clock[0])
+    again.sources = hub.sources
+    again.one("kcb", request("kcb", transactionReference="FT3"))
+
+    for reference in ("FT1", "FT2", "FT3"):
+        with store.database.read() as connection:
+            assert len(notifications.listed(connection, reference=reference)) == 1, reference
+
+
+def test_a_reference_that_thousands_share_is_searched_in_parts(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More hits than a statement may have parameters are no hindrance; the newest come first."""
+    monkeypatch.setattr(notifications, "_IDS_MAX", 3)
+    hub = filled(store)
+    for number in range(10):
+        hub.one("kcb", request("kcb", transactionReference=f"FT{number}"))
+
+    with store.database.read() as connection:
+        found = notifications.listed(connection, reference="INV-0001", limit=5)
+
+    assert [item.reading.bank_reference for item in found] == [f"FT{n}" for n in (9, 8, 7, 6, 5)]
+
+
+def test_a_reference_that_cannot_be_kept_is_held(hub: Hub) -> None:
+    """A NUL in the bank's reference is replaced; so that it hides no other payment, it waits."""
+    hub.one("kcb", request("kcb", transactionReference="FT\x001"))
+
+    assert hub.accepted() == []
+    assert len(hub.cases()) == 1

@@ -563,7 +563,9 @@ def test_a_forgery_leaves_a_count_a_hash_a_reason_and_nobodys_name(
         source = sources.get(connection, hub.store.vault, bank)
         assert sources.counters(connection, source)["refused"] == len(bodies)
         found = refusals.listed(connection, limit=10_000)
-    assert {row.body_hash for row in found} == {inbox.body_hash(body) for body in bodies}
+    assert {row.body_hash for row in found} == {
+        inbox.content_hash(WireRequest(body)) for body in bodies
+    }
     assert all(row.reason for row in found)
     for row in found:
         shown = f"{row.sample} {row.reason}"

@@ -52,6 +52,8 @@ MUST_SURVIVE: Final = (
 """What a rendered message must read back as, if the dialect carries it at all: it means money."""
 
 _SEAL: Final = object()
+_REPLACED: Final = "\ufffd"
+"""What `Fields` puts in the place of a character that no text can hold."""
 _ABSENT: Final = ((), Payer())
 
 
@@ -264,6 +266,8 @@ class Dialect(ABC):
                 f"the message has a shape not known ({type(error).__name__})"
             ) from error
         if isinstance(readings, Query):
+            if type(self).answer is Dialect.answer:
+                raise Unreadable(f"{self.name} has no words to answer a question with")
             return readings
         return [_judged(reading, verified.covers) for reading in readings]
 
@@ -504,6 +508,8 @@ def _judged(reading: Reading, covers: frozenset[str]) -> Reading:
     if held is None:
         if reading.amount is None:
             held = "the amount or its currency cannot be read for certain"
+        elif _REPLACED in (reading.bank_reference or ""):
+            held = "its reference holds a character that cannot be kept, so it may not be its own"
         elif reading.kind is Kind.UNKNOWN:
             held = "the bank's word for what happened is not known"
         elif reading.kind in BACKWARDS and "kind" in uncovered:

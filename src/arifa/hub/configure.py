@@ -138,7 +138,9 @@ def add_source(store: Store, wanted: NewSource, now_us: int) -> AddedSource:
         merchant=merchant,
         dialect=dialect.name,
         token=unguessable(),
-        scope=f"{dialect.name}:{wanted.account or ''}",
+        # Not the account as well: two sources of one bank, one with an account and one without,
+        # would book a payment that both announce twice (docs/decisions/0015).
+        scope=f"{dialect.name}:",
         profile=checked_profile(dialect, wanted.currency, wanted.timezone, wanted.options),
         credentials=credentials,
         account=wanted.account,
@@ -148,34 +150,10 @@ def add_source(store: Store, wanted: NewSource, now_us: int) -> AddedSource:
     def add(connection: Connection) -> None:
         for owner in sorted({merchant, *source.routes.values()}):
             merchants.check(connection, owner, now_us)
-        notes.extend(_overlaps(connection, store, source))
         sources.add(connection, store.vault, source, now_us)
 
     made.store_with(store, add)
     return AddedSource(source, made.theirs, made.ours, notes + made.notes)
-
-
-def _overlaps(connection: Connection, store: Store, source: Source) -> list[str]:
-    """A note where a source, or one that was removed, may announce the same payments as this one.
-
-    A payment is told from others within its scope, which the account is a part of. A source without
-    an account hears of them all.
-    """
-    others = sources.any_by_id(connection, store.vault).values()
-    names = [
-        f"{other.name} ({'no account' if other.account is None else f'account {other.account}'})"
-        for other in others
-        if (other.merchant, other.dialect) == (source.merchant, source.dialect)
-        and other.scope != source.scope
-        and None in (other.account, source.account)
-    ]
-    if not names:
-        return []
-    note = (
-        f"what both this source and {' or '.join(sorted(set(names)))} announce, or have announced, "
-        f"is booked twice: sources of one bank should all name their --account, or none should"
-    )
-    return [note]
 
 
 def _routed(merchant: str, target: str) -> str:

@@ -111,6 +111,10 @@ def _carried_out(
         )
     ids, reversal = Identifiers(now_us), None
     rows: list[deliveries.Entry] = []
+    if held.reading.kind is Kind.REVERSAL and case.against is not None:
+        # The bank's own reversal takes the payment back: nobody else may any more.
+        earlier = _notification(connection, case.against_merchant, case.against)
+        _claim_only_once(connection, earlier, held)
     if decision is Decision.REPLACE:
         reversal = _reversed(connection, case, held, ids, now_us)
         rows += _deliveries(settings, ids, reversal, now_us)

@@ -25,9 +25,11 @@ class Prepared:
         outcome: NOT_GENUINE, UNREADABLE or UNAVAILABLE (paused); None where the books decide.
         reason: a sentence about the outcome, for the operator.
         is_forbidden: the caller's address is not in the source's list: no bank to speak to.
+        configuration: the number of the configuration that it was judged by.
     """
 
     __slots__ = (
+        "configuration",
         "dialect",
         "is_forbidden",
         "outcome",
@@ -46,6 +48,7 @@ class Prepared:
 
     def clear(self) -> None:
         """Forget the judgement."""
+        self.configuration = -1
         self.source: Source | None = None
         self.dialect: Dialect | None = None
         self.outcome: Outcome | None = None
@@ -63,6 +66,7 @@ def prepare(configuration: Configuration, token: str, request: WireRequest) -> P
 def prepare_again(configuration: Configuration, prepared: Prepared) -> Prepared:
     """Judge the same request by another configuration. Whoever waits for its answer sees it too."""
     prepared.clear()
+    prepared.configuration = configuration.number
     request, source = prepared.request, configuration.sources.get(prepared.token)
     if source is None:
         return prepared

@@ -64,6 +64,7 @@ class Receiver:
         self.delivered_to: Callable[[], None] = lambda: None
         with store.database.read() as connection:
             self.configuration = configuration.load(connection, store.vault)
+            self._latest_us = seals.last_sealed_at(connection, store.writer)
         self._seal: seals.Seal | None = None
         self._head = seals.HeadFile(store.folder, store.writer)
         self._sample = Sample()
@@ -159,6 +160,9 @@ class Receiver:
         if previous is None:
             previous = seals.last(connection, self.store.writer)
         drafts = [_drafted(prepared) for prepared in group]
+        # Identifiers sort by time, and what follows the commits goes by them: where the clock was
+        # set back, they go on by a millisecond a group until it has caught up.
+        self._latest_us = max(self.clock(), self._latest_us + 1000)
         recorded = Group(
             connection,
             self.configuration,
@@ -166,6 +170,7 @@ class Receiver:
             writer=self.store.writer,
             previous=previous,
             now_us=self.clock(),
+            sorted_us=self._latest_us,
             sample=self._sample,
             expects_repeats=self._expects_repeats,
         ).record()
@@ -195,12 +200,15 @@ class Receiver:
             raise self.store.database.broken from error
 
     def _keep_current(self, connection: Connection, group: list[Prepared]) -> None:
-        """See that the group was prepared by the current configuration; else prepare it again."""
-        if changes.number(connection) == self.configuration.number:
-            return
-        self.configuration = configuration.load(connection, self.store.vault)
+        """See that each was prepared by the current configuration; else prepare it again.
+
+        Each by itself: another group may have loaded the current one while this one waited.
+        """
+        if changes.number(connection) != self.configuration.number:
+            self.configuration = configuration.load(connection, self.store.vault)
         for prepared in group:
-            prepare_again(self.configuration, prepared)
+            if prepared.configuration != self.configuration.number:
+                prepare_again(self.configuration, prepared)
 
 
 def _drafted(prepared: Prepared) -> Draft:

@@ -32,6 +32,9 @@ _OUTCOME: Final = {
     Insertion.CONFLICT: Outcome.CONFLICT,
 }
 _PRECEDENCE: Final = list(Outcome)
+Answers = dict[tuple[str, str], tuple[bytes, WireResponse]]
+"""By notification and source: the hash of the content it first came in, and the answer then."""
+
 _ACCEPTED, _HELD = State.ACCEPTED.value, State.HELD.value
 SAMPLES_A_SECOND: Final = 5
 
@@ -83,7 +86,10 @@ class Sample:
 
 
 class Group:
-    """The rows of one group, table by table, and the answers that go with them."""
+    """The rows of one group, table by table, and the answers that go with them.
+
+    `now_us` is the clock; `sorted_us` is what identifiers sort by, and never goes back.
+    """
 
     def __init__(
         self,
@@ -94,6 +100,7 @@ class Group:
         writer: str,
         previous: seals.Seal,
         now_us: int,
+        sorted_us: int,
         sample: Sample,
         expects_repeats: bool = True,
     ) -> None:
@@ -103,7 +110,8 @@ class Group:
         self._writer = writer
         self._previous = previous
         self._now_us = now_us
-        self._ids = Identifiers(now_us)
+        self._sorted_us = sorted_us
+        self._ids = Identifiers(sorted_us)
         self._sample = sample
         self._expects_repeats = expects_repeats
         self._inbox: list[inbox.Entry] = []
@@ -159,7 +167,7 @@ class Group:
             if draft.answer is None and draft.prepared.source is not None:
                 if not draft.is_stored:
                     draft.inbox_id = self._ids.new("inb")
-                    draft.body_hash = inbox.body_hash(draft.prepared.request.body)
+                    draft.body_hash = inbox.content_hash(draft.prepared.request)
                 for item in draft.judged:
                     self._keep(draft, draft.prepared.source, item, opened)
 
@@ -253,7 +261,7 @@ class Group:
 
     # ------------------------------------------------------------------ answering
 
-    def _earlier_answers(self) -> dict[str, tuple[bytes, WireResponse]]:
+    def _earlier_answers(self) -> Answers:
         """By notification: the hash of the body it first came in, and what was answered then."""
         wanted = [
             (item.merchant, item.notification)
@@ -263,13 +271,11 @@ class Group:
         ]
         return inbox.find_answers(self._connection, wanted) if wanted else {}
 
-    def _answer(
-        self, draft: Draft, source: Source, earlier: dict[str, tuple[bytes, WireResponse]]
-    ) -> None:
+    def _answer(self, draft: Draft, source: Source, earlier: Answers) -> None:
         outcome = _outcome(draft)
         first = None
         if outcome is Outcome.DUPLICATE:
-            first = earlier.get(draft.judged[0].notification)
+            first = earlier.get((draft.judged[0].notification, source.id))
         is_repeat = first is not None and first[0] == draft.body_hash
         if first is not None and is_repeat:
             answer = first[1]
@@ -279,7 +285,7 @@ class Group:
         if outcome is Outcome.ACCEPTED:
             # So that a byte-equal repeat within this very group gets the same answer.
             for item in draft.judged:
-                earlier[item.notification] = (draft.body_hash, answer)
+                earlier[item.notification, source.id] = (draft.body_hash, answer)
         self._keep_request(draft, source, outcome, answer, is_repeat=is_repeat)
         self._count(source, received=1, at=draft.prepared.request.received_at)
 
@@ -335,7 +341,7 @@ class Group:
                 outcome=prepared.outcome.value,
                 answer_status=0 if draft.answer is None else draft.answer.status,
                 reason=prepared.reason or "",
-                body_hash=inbox.body_hash(body),
+                body_hash=inbox.content_hash(prepared.request),
                 body_bytes=len(body),
                 sample=refusals.masked_sample(body),
             )
@@ -357,7 +363,7 @@ class Group:
             cases.insert(connection, self._cases)
         if self._inbox:
             inbox.insert(connection, self._inbox, self._bodies)
-            seal = seals.append(connection, self._writer, seal, self._parts, self._now_us)
+            seal = seals.append(connection, self._writer, seal, self._parts, self._sorted_us)
         if self._notifications:
             notifications.insert(connection, self._notifications)
         if self._deliveries:

@@ -126,6 +126,7 @@ def _recorded(store: Store, prepared: Prepared, row: str, now_us: int) -> list[J
             writer=store.writer,
             previous=_UNSEALED,
             now_us=now_us,
+            sorted_us=now_us,
             sample=Sample(),
         ).record()
     return judged

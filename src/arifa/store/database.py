@@ -305,7 +305,11 @@ def _translate(error: BaseException) -> StoreError:
             return StoreUnfit(f"the database file cannot be opened for writing: {said}")
         if state in ("40001", "40P01"):
             return Unavailable("the database asked to try again")
-        return Unavailable("the database cannot be reached")
+        if state.startswith("28") or "authentication failed" in said:
+            return Unavailable("PostgreSQL does not accept this user and password")
+        return Unavailable(
+            "the database cannot be reached: look whether it runs, and at the address in --database"
+        )
     return DataRefused(f"the database refused a value ({type(error).__name__})")
 
 

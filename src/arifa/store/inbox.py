@@ -64,9 +64,13 @@ _READ_HEAD: Final = msgspec.msgpack.Decoder(_Head).decode
 _READ_ANSWER: Final = msgspec.msgpack.Decoder(_Answer).decode
 
 
-def body_hash(body: bytes) -> bytes:
-    """32 bytes that tell identical bodies."""
-    return sha256(body).digest()
+def content_hash(request: WireRequest) -> bytes:
+    """32 bytes that tell identical messages: of the body, and of the query where there is one."""
+    _, mark, query = request.target.partition("?")
+    if not mark:
+        return sha256(request.body).digest()
+    # A bank may write its message there, and leave the body empty (Xente's older form).
+    return sha256(request.body + b"\x00?" + query.encode("utf-8", "surrogatepass")).digest()
 
 
 def pack_head(request: WireRequest) -> bytes:
@@ -100,20 +104,20 @@ def insert(connection: Connection, entries: list[Entry], bodies: list[Body]) -> 
 
 def find_answers(
     connection: Connection, keys: list[tuple[str, str]]
-) -> dict[str, tuple[bytes, WireResponse]]:
-    """(merchant, notification) → by notification: the hash of the body that it first came in, and
-    the answer computed then."""
+) -> dict[tuple[str, str], tuple[bytes, WireResponse]]:
+    """(merchant, notification) → by notification and the source that it first came from: the hash
+    of the content that it came in, and the answer computed then."""
     found = {}
     for merchant in sorted({merchant for merchant, _ in keys}):
         ids = sorted({identity for owner, identity in keys if owner == merchant})
         rows = connection.execute(_FIND_ANSWERS, {"owner": merchant, "ids": ids})
         for row in rows:
-            found[row.id] = (row.body_hash, unpack_answer(row.answer))
+            found[row.id, row.source] = (row.body_hash, unpack_answer(row.answer))
     return found
 
 
 _FIND_ANSWERS: Final = (
-    sa.select(notifications.c.id, inbox.c.body_hash, inbox.c.answer)
+    sa.select(notifications.c.id, inbox.c.source, inbox.c.body_hash, inbox.c.answer)
     .join(
         inbox,
         (inbox.c.merchant == notifications.c.inbox_merchant)

@@ -15,6 +15,7 @@ from arifa.notification import Notification, Reading, State
 from arifa.store import bulk, merchants, references
 from arifa.store.schema import notifications
 
+_IDS_MAX: Final = 500
 _PACK: Final = msgspec.json.Encoder().encode
 _READ: Final = msgspec.json.Decoder(Reading).decode
 
@@ -112,11 +113,18 @@ def listed(
                 notifications.c.id >= lower_bound("ntf", since),
                 notifications.c.received_at >= since,
             )
-        if reference is not None:
-            ids = references.find(connection, owner, reference)
-            query = query.where(notifications.c.id.in_(ids))
-        rows = connection.execute(query.order_by(notifications.c.id.desc()).limit(limit))
-        found += [built(row) for row in rows]
+        query = query.order_by(notifications.c.id.desc()).limit(limit)
+        if reference is None:
+            found += [built(row) for row in connection.execute(query)]
+            continue
+        ids = references.find(connection, owner, reference)[::-1]
+        # In parts: a quote that many share, such as DONATION, has more hits than a statement may
+        # have parameters.
+        for begin in range(0, len(ids), _IDS_MAX):
+            part = query.where(notifications.c.id.in_(ids[begin : begin + _IDS_MAX]))
+            found += [built(row) for row in connection.execute(part)]
+            if len(found) >= limit:
+                break
     return sorted(found, key=lambda item: item.id, reverse=True)[:limit]
 
 

@@ -8,6 +8,7 @@ own; at start the database must reach it.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +28,7 @@ _COLUMNS: Final = (
     *("requests", "first_request", "last_request", "sealed_at"),
 )
 _CHUNK: Final = 1000
+_NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 GENESIS: Final = b"\x00" * 32
 
 
@@ -46,6 +48,12 @@ def last(connection: Connection, writer: str) -> Seal:
         .limit(1)
     ).first()
     return Seal(0, GENESIS) if row is None else Seal(row.number, row.head)
+
+
+def last_sealed_at(connection: Connection, writer: str) -> int:
+    """When this writer last sealed something, in microseconds; 0 before it ever did."""
+    query = sa.select(sa.func.max(table.c.sealed_at)).where(table.c.writer == writer)
+    return int(connection.execute(query).scalar() or 0)
 
 
 def chained(previous: bytes, parts: Iterable[bytes]) -> bytes:
@@ -105,12 +113,13 @@ def check_heads(connection: Connection, folder: Path) -> None:
 
 def _check_head(connection: Connection, path: Path) -> None:
     try:
-        words = path.read_text("ascii").split()
+        # A new file that was never synced may be all zeros after a power cut: then it says nothing.
+        words = path.read_text("ascii").strip("\x00").split()
     except (OSError, UnicodeDecodeError):
         words = ["?"]
     if not words:
         return
-    if len(words) < 3 or not words[1].isdigit():
+    if len(words) < 3 or not _NUMBER.fullmatch(words[1]):
         raise StoreBroken(f"{path} cannot be read; look at the disk, then remove it")
     writer, number, head = words[0], int(words[1]), words[2]
     found = connection.execute(
