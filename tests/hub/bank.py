@@ -157,7 +157,10 @@ def request(dialect: str, case: str | None = None, **fields: Any) -> WireRequest
     return bank.sign(unsigned, BANK[dialect], now_us())
 
 
-def altered(genuine: WireRequest, old: bytes, new: bytes) -> WireRequest:
-    """The request with bytes of its body changed and its proof left as it was."""
-    assert old in genuine.body
-    return replace(genuine, body=genuine.body.replace(old, new))
+def altered(genuine: WireRequest, *changes: bytes) -> WireRequest:
+    """The request with bytes of its body changed (old, new, …) and its proof left as it was."""
+    body = genuine.body
+    for old, new in zip(changes[::2], changes[1::2], strict=True):
+        assert old in body, old
+        body = body.replace(old, new)
+    return replace(genuine, body=body)

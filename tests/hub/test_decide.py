@@ -16,7 +16,7 @@ from arifa.notification import Kind, State
 from arifa.store import cases, deliveries
 from arifa.store.opened import Store
 from arifa.store.schema import audit
-from tests.hub.bank import Hub, request
+from tests.hub.bank import Hub, altered, request
 
 
 @pytest.fixture
@@ -145,6 +145,21 @@ def test_a_reversal_replaces_nothing(hub: Hub) -> None:
     assert [item.reading.kind for item in hub.accepted()] == [Kind.PAYMENT]
     assert len(hub.cases()) == 1
     decide(hub.store, case.id, Decision.ACCEPT, "the bank took it back", now_us())
+    assert [item.reading.kind for item in hub.accepted()] == [Kind.PAYMENT, Kind.REVERSAL]
+
+
+def test_after_the_banks_reversal_nobody_else_takes_it_back(hub: Hub) -> None:
+    """An accepted reversal of the bank's own and a replacement cannot both undo one payment."""
+    genuine = request("cbs")
+    hub.one("cbs", genuine)
+    hub.one("cbs", altered(genuine, b'"IsReversal":false', b'"IsReversal":true'))
+    hub.one("cbs", altered(genuine, b'"1000000001"', b'"100000000"', b'"PR-', b'"1PR-'))
+    reversal, split = [case.id for case in hub.cases()]
+
+    decide(hub.store, reversal, Decision.ACCEPT, "the bank confirmed it", now_us())
+    with pytest.raises(Refused, match="taken back already"):
+        decide(hub.store, split, Decision.REPLACE, "another split", now_us())
+
     assert [item.reading.kind for item in hub.accepted()] == [Kind.PAYMENT, Kind.REVERSAL]
 
 
