@@ -2,7 +2,7 @@
 
 What decides is the address that is connected to, never the text: a resolver, a spelling or a second
 look-up may say anything. Redirects, proxies of the environment, cookies and decompression do not
-exist here. One deadline covers the whole of an attempt. The rules: security.md 2.2.
+exist here. One deadline covers the whole of an attempt.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """When the next attempt is made: pure, the random is an argument.
 
 Twelve attempts in about 96 hours (95.6 without jitter), then the delivery is dead. The steps are
-those of reliability.md 3.5: close together while it may be a restart, far apart while it may be a
+chosen so: close together while it may be a restart, far apart while it may be a
 week-end.
 """
 

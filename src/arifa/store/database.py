@@ -43,7 +43,7 @@ COMPILED_STATEMENTS: Final = 1024
 """Inserts of the intake come in up to 64 sizes for each of six tables (`bulk.insert`)."""
 
 WAL_RESET_FIXED: Final = (3, 51, 3)
-"""SQLite before this may corrupt a WAL that two connections reset at once (reliability.md 0.6)."""
+"""SQLite before this may corrupt a WAL that two connections reset at once: sqlite.org/wal.html, "The WAL-reset bug"."""
 
 _BROKEN: Final = ("disk I/O error", "malformed", "disk is full", "not a database", "corrupt")
 _BROKEN_STATES: Final = ("53100", "58030", "XX001", "XX002")
@@ -219,7 +219,7 @@ class Database:
         """Drop the connections on which PostgreSQL leaves a write of this urgency waiting.
 
         A commit is never cancelled: a cancel during the wait for a standby makes PostgreSQL report
-        success for what is not replicated (reliability.md, M8). Without its connection the commit's
+        success for what is not replicated (measured). Without its connection the commit's
         fate is unknown, which is what the waiting thread then says.
         """
         # Under the lock, for a number that is closed may be another connection's a moment later.
@@ -388,7 +388,7 @@ def _configure_sqlite(connection: Any, *, reading: bool) -> None:
         raise StoreUnfit(
             "the database file belongs to another program; give another --data or --database"
         )
-    # An error while switching to WAL is only raised if the row is fetched (reliability.md, M2).
+    # An error while switching to WAL is only raised if the row is fetched (measured).
     if _patiently(lambda: pragma("journal_mode", "wal")) != "wal":
         raise StoreUnfit(
             "this file system does not allow SQLite's write-ahead log; use a local disk"

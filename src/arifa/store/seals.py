@@ -1,7 +1,7 @@
 """One hash chain a writer, over what it committed, with its head noted beside the database.
 
 SQLite drops acknowledged rows on a flipped bit in its log, and calls the rest intact (200 of 200,
-measured: reliability.md M6). After each commit the head goes to a small file, without a sync of its
+measured). After each commit the head goes to a small file, without a sync of its
 own; at start the database must reach it.
 """
 
