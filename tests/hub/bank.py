@@ -86,14 +86,17 @@ class Hub:
 
     def receive(self, *requests: tuple[str, WireRequest]) -> list[Any]:
         """Receive (source name or token, request) in one group: answers, None where not found."""
-        return self.receiver.receive(
-            [
-                self.receiver.prepare(
-                    self.sources[name].token if name in self.sources else name, request
-                )
-                for name, request in requests
-            ]
-        )
+        group = [
+            self.receiver.prepare(
+                self.sources[name].token if name in self.sources else name, request
+            )
+            for name, request in requests
+        ]
+        # As the committer does it.
+        composed = self.receiver.compose(group)
+        if composed is None:
+            return self.receiver.receive(group)
+        return self.receiver.commit(composed)
 
     def one(self, name: str, request: WireRequest) -> WireResponse:
         """Receive one request of the source `name`."""

@@ -746,8 +746,8 @@ class Stalling:
         self.abandoned = 0
         self.go_on = threading.Event()
 
-    def record(self, _group: list[Any]) -> None:
-        """Leave it all to `receive`, as on PostgreSQL."""
+    def compose(self, _group: list[Any]) -> None:
+        """Leave it all to `receive`."""
 
     def receive(self, group: list[Any]) -> list[WireResponse]:
         self.go_on.wait(self.seconds)

@@ -9,7 +9,6 @@ the infrastructure makes every answer UNAVAILABLE. What was answered is on disk.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from typing import Final
 
 import structlog
@@ -35,20 +34,17 @@ from arifa.wire import PLAIN, WireRequest, WireResponse
 
 log: Final = structlog.get_logger("arifa")
 RERUNS_MAX: Final = 5
-RECORDED_MAX: Final = 64
-"""Requests that `record` takes: it holds the event loop for some 50 microseconds for each."""
 
 
-class Recording:
-    """A group that is recorded in an open transaction, and not yet committed."""
+class Composed:
+    """A group whose rows and answers are made, and that is to be written."""
 
-    __slots__ = ("drafts", "previous", "recorded", "transaction")
+    __slots__ = ("drafts", "group", "previous")
 
-    def __init__(self, drafts: list[Draft], recorded: Recorded, previous: seals.Seal) -> None:
+    def __init__(self, group: Group, drafts: list[Draft], previous: seals.Seal) -> None:
+        self.group = group
         self.drafts = drafts
-        self.recorded = recorded
         self.previous = previous
-        self.transaction = ExitStack()
 
 
 class Receiver:
@@ -119,52 +115,56 @@ class Receiver:
         prepared.reason = "a value of it could not be recorded; its bytes are kept"
         return self.receive(group)
 
-    def record(self, group: list[Prepared]) -> Recording | None:
-        """Record a group here and now, but for the commit; None where that takes more than that.
+    def compose(self, group: list[Prepared]) -> Composed | None:
+        """Make the rows and answers of a group without the books; None where they must be asked.
 
-        On SQLite only: no statement waits for a disk or a network, and only the commit syncs. Where
-        another program is writing, something repeats unexpectedly or anything is wrong, `receive`
-        does it all.
+        It takes no waiting, and so may be done by the event loop, while nothing else is under way.
         """
-        database = self.store.database
-        if not database.is_sqlite or len(group) > RECORDED_MAX:
+        if self._expects_repeats or self._seal is None:
             return None
         try:
-            with ExitStack() as stack:
-                connection = stack.enter_context(database.write(Urgency.INTAKE, waits=False))
-                recording = self._recorded(connection, group)
-                recording.transaction = stack.pop_all()
-                return recording
-        except AlreadyClaimed:
-            self._expects_repeats = True
+            return self._composed(None, group, self._seal)
         except Exception as error:  # noqa: BLE001 - `receive` meets it again, and tells it apart
-            log.debug("record.left", error=type(error).__name__)
-        return None
+            log.debug("compose.left", error=type(error).__name__)
+            return None
 
-    def commit(self, recording: Recording) -> list[WireResponse | None]:
-        """Commit what was recorded, and give each request's answer; in any thread."""
+    def commit(self, composed: Composed) -> list[WireResponse | None]:
+        """Write and commit what was composed, and give each request's answer; in any thread."""
+        group = [draft.prepared for draft in composed.drafts]
+        self._seal = None
         try:
-            recording.transaction.close()
-            return self._sealed(recording)
+            with self.store.database.write(Urgency.INTAKE) as connection:
+                is_current = changes.number(connection) == self.configuration.number
+                recorded = composed.group.write(connection) if is_current else None
+        except DataRefused:
+            # Not all was new, or one of them is at fault: from the beginning, and ask.
+            self._expects_repeats = True
+            return self.receive(group)
         except StoreError:
-            return [unavailable(draft.prepared) for draft in recording.drafts]
+            return [unavailable(prepared) for prepared in group]
+        if recorded is None:
+            return self.receive(group)
+        return self._sealed(composed, recorded)
 
     def _committed(self, group: list[Prepared]) -> list[WireResponse | None]:
-        with self.store.database.write(Urgency.INTAKE) as connection:
-            recording = self._recorded(connection, group)
-        return self._sealed(recording)
-
-    def _recorded(self, connection: Connection, group: list[Prepared]) -> Recording:
         previous, self._seal = self._seal, None
-        self._keep_current(connection, group)
-        if previous is None:
-            previous = seals.last(connection, self.store.writer)
+        with self.store.database.write(Urgency.INTAKE) as connection:
+            self._keep_current(connection, group)
+            if previous is None:
+                previous = seals.last(connection, self.store.writer)
+            asked = connection if self._expects_repeats else None
+            composed = self._composed(asked, group, previous)
+            recorded = composed.group.write(connection)
+        return self._sealed(composed, recorded)
+
+    def _composed(
+        self, connection: Connection | None, group: list[Prepared], previous: seals.Seal
+    ) -> Composed:
         drafts = [_drafted(prepared) for prepared in group]
         # Identifiers sort by time, and what follows the commits goes by them: where the clock was
         # set back, they go on by a millisecond a group until it has caught up.
         self._latest_us = max(self.clock(), self._latest_us + 1000)
-        recorded = Group(
-            connection,
+        rows = Group(
             self.configuration,
             drafts,
             writer=self.store.writer,
@@ -172,22 +172,23 @@ class Receiver:
             now_us=self.clock(),
             sorted_us=self._latest_us,
             sample=self._sample,
-            expects_repeats=self._expects_repeats,
-        ).record()
-        return Recording(drafts, recorded, previous)
+        )
+        rows.compose(connection)
+        return Composed(rows, drafts, previous)
 
-    def _sealed(self, recording: Recording) -> list[WireResponse | None]:
+    def _sealed(self, composed: Composed, recorded: Recorded) -> list[WireResponse | None]:
         """What there is to do when a group is on disk."""
-        drafts, recorded = recording.drafts, recording.recorded
         self._seal = recorded.seal
         self._expects_repeats = any(
-            item.insertion is not Insertion.CREATED for draft in drafts for item in draft.judged
+            item.insertion is not Insertion.CREATED
+            for draft in composed.drafts
+            for item in draft.judged
         )
-        if recorded.seal is not recording.previous:
+        if recorded.seal is not composed.previous:
             self._note(recorded.seal)
         if recorded.deliveries:
             self.delivered_to()
-        return [draft.answer for draft in drafts]
+        return [draft.answer for draft in composed.drafts]
 
     def _note(self, seal: seals.Seal) -> None:
         try:

@@ -88,12 +88,12 @@ class Sample:
 class Group:
     """The rows of one group, table by table, and the answers that go with them.
 
-    `now_us` is the clock; `sorted_us` is what identifiers sort by, and never goes back.
+    `compose` makes them, `write` puts the rows into the books. `now_us` is the clock; `sorted_us`
+    is what identifiers sort by, and never goes back.
     """
 
     def __init__(
         self,
-        connection: Connection,
         configuration: Configuration,
         drafts: list[Draft],
         *,
@@ -102,9 +102,7 @@ class Group:
         now_us: int,
         sorted_us: int,
         sample: Sample,
-        expects_repeats: bool = True,
     ) -> None:
-        self._connection = connection
         self._configuration = configuration
         self._drafts = drafts
         self._writer = writer
@@ -113,7 +111,6 @@ class Group:
         self._sorted_us = sorted_us
         self._ids = Identifiers(sorted_us)
         self._sample = sample
-        self._expects_repeats = expects_repeats
         self._inbox: list[inbox.Entry] = []
         self._bodies: list[inbox.Body] = []
         self._notifications: list[notifications.Entry] = []
@@ -125,17 +122,14 @@ class Group:
         self._parts: list[tuple[str, bytes]] = []
         self._endpoints: dict[tuple[str, ...], list[str]] = {}
 
-    def record(self) -> Recorded:
-        """Write the group, and put each request's answer into its draft.
+    def compose(self, connection: Connection | None) -> None:
+        """Make every row, and put each request's answer into its draft.
 
-        Without `expects_repeats` the books are not asked beforehand what they know: the claim of
-        the keys says whether all is new, which it mostly is.
-
-        Raises:
-            AlreadyClaimed: it was not all new; record it again, expecting repeats.
+        Without a connection, as if the books knew nothing of it, which is mostly so: `write` finds
+        out. That takes no database, and no waiting.
         """
-        self._judge()
-        earlier = self._earlier_answers()
+        self._judge(connection)
+        earlier = self._earlier_answers(connection)
         for draft in self._drafts:
             source = draft.prepared.source
             if source is None or draft.is_stored:
@@ -144,14 +138,15 @@ class Group:
                 self._refuse(draft, source)
             else:
                 self._answer(draft, source, earlier)
-        return self._written()
 
     # ------------------------------------------------------------------ judging
 
-    def _judge(self) -> None:
+    def _judge(self, connection: Connection | None) -> None:
         """Meet each reading with what is known, and let the next see it, in order of arrival."""
         judged = [item for draft in self._drafts for item in draft.judged]
-        known = self._known(judged)
+        known: dict[Key, Known] = {}
+        if judged and connection is not None:
+            known = identities.find(connection, [key for item in judged for key in item.keys])
         conflicts: list[Judged] = []
         for item in judged:
             item.meet(known)
@@ -159,10 +154,7 @@ class Group:
                 conflicts.append(item)
             elif item.insertion is Insertion.CREATED:
                 self._claim(item, known)
-        # Keys go first: where nodes collide, or a repeat was not expected, it shows here.
-        if self._identities:
-            identities.claim(self._connection, self._identities)
-        opened = self._known_cases(conflicts)
+        opened = _known_cases(connection, conflicts)
         for draft in self._drafts:
             if draft.answer is None and draft.prepared.source is not None:
                 if not draft.is_stored:
@@ -170,11 +162,6 @@ class Group:
                     draft.body_hash = inbox.content_hash(draft.prepared.request)
                 for item in draft.judged:
                     self._keep(draft, draft.prepared.source, item, opened)
-
-    def _known(self, judged: list[Judged]) -> dict[Key, Known]:
-        if not judged or not self._expects_repeats:
-            return {}
-        return identities.find(self._connection, [key for item in judged for key in item.keys])
 
     def _claim(self, item: Judged, known: dict[Key, Known]) -> None:
         item.notification = self._ids.new("ntf")
@@ -187,13 +174,6 @@ class Group:
                         merchant, digest, item.notification, item.merchant, item.money_hash
                     )
                 )
-
-    def _known_cases(self, conflicts: list[Judged]) -> dict[Key, tuple[str, str]]:
-        """(merchant, case key) → the held notification of a case that was opened before."""
-        if not conflicts:
-            return {}
-        found = cases.find(self._connection, [_case_key(item) for item in conflicts])
-        return {key: (row.notification, row.notification_merchant) for key, row in found.items()}
 
     def _keep(
         self, draft: Draft, source: Source, item: Judged, opened: dict[Key, tuple[str, str]]
@@ -261,7 +241,7 @@ class Group:
 
     # ------------------------------------------------------------------ answering
 
-    def _earlier_answers(self) -> Answers:
+    def _earlier_answers(self, connection: Connection | None) -> Answers:
         """By notification: the hash of the body it first came in, and what was answered then."""
         wanted = [
             (item.merchant, item.notification)
@@ -269,7 +249,9 @@ class Group:
             for item in draft.judged
             if item.insertion is Insertion.EXISTS
         ]
-        return inbox.find_answers(self._connection, wanted) if wanted else {}
+        if connection is None or not wanted:
+            return {}
+        return inbox.find_answers(connection, wanted)
 
     def _answer(self, draft: Draft, source: Source, earlier: Answers) -> None:
         outcome = _outcome(draft)
@@ -356,9 +338,16 @@ class Group:
 
     # ------------------------------------------------------------------ writing
 
-    def _written(self) -> Recorded:
-        """Insert everything but the keys, which were claimed."""
-        connection, seal = self._connection, self._previous
+    def write(self, connection: Connection) -> Recorded:
+        """Put the rows into the books.
+
+        Raises:
+            AlreadyClaimed: not all was as new as it was composed: compose it again, and ask.
+        """
+        seal = self._previous
+        # Keys go first: where nodes collide, or something repeats, it shows here.
+        if self._identities:
+            identities.claim(connection, self._identities)
         if self._cases:
             cases.insert(connection, self._cases)
         if self._inbox:
@@ -373,6 +362,16 @@ class Group:
         if self._tally:
             sources.count(connection, self._writer, self._tally)
         return Recorded(seal, len(self._deliveries))
+
+
+def _known_cases(
+    connection: Connection | None, conflicts: list[Judged]
+) -> dict[Key, tuple[str, str]]:
+    """(merchant, case key) → the held notification of a case that was opened before."""
+    if connection is None or not conflicts:
+        return {}
+    found = cases.find(connection, [_case_key(item) for item in conflicts])
+    return {key: (row.notification, row.notification_merchant) for key, row in found.items()}
 
 
 def _case_key(item: Judged) -> tuple[str, bytes]:

@@ -119,8 +119,7 @@ def _recorded(store: Store, prepared: Prepared, row: str, now_us: int) -> list[J
     assert source is not None
     judged = [Judged(prepared, source, reading) for reading in prepared.readings]
     with store.database.write() as connection:
-        Group(
-            connection,
+        rows = Group(
             configuration.load(connection, store.vault),
             [Draft(prepared, judged, None, stored_as=row)],
             writer=store.writer,
@@ -128,5 +127,7 @@ def _recorded(store: Store, prepared: Prepared, row: str, now_us: int) -> list[J
             now_us=now_us,
             sorted_us=now_us,
             sample=Sample(),
-        ).record()
+        )
+        rows.compose(connection)
+        rows.write(connection)
     return judged

@@ -77,14 +77,6 @@ class _Turnstile:
                 self._waiting[urgency] -= 1
             self._taken = True
 
-    def try_acquire(self) -> bool:
-        """Take it if nobody has it."""
-        with self._condition:
-            if self._taken:
-                return False
-            self._taken = True
-            return True
-
     def release(self) -> None:
         with self._condition:
             self._taken = False
@@ -126,13 +118,8 @@ class Database:
             transaction.rollback()
 
     @contextmanager
-    def write(
-        self, urgency: Urgency = Urgency.BACKGROUND, *, waits: bool = True
-    ) -> Iterator[Connection]:
+    def write(self, urgency: Urgency = Urgency.BACKGROUND) -> Iterator[Connection]:
         """A connection in a transaction that is committed, and on disk, when the block ends well.
-
-        The block may be entered in one thread and left in another. With `waits=False` (SQLite
-        only) it is entered at once or not at all.
 
         Raises:
             DataRefused: this data is at fault.
@@ -143,17 +130,14 @@ class Database:
         if self.broken is not None:
             raise self.broken
         if self._turnstile is not None:
-            if waits:
-                self._turnstile.acquire(urgency)
-            elif not self._turnstile.try_acquire():
-                raise Unavailable("another write is under way")
+            self._turnstile.acquire(urgency)
         try:
             with (
                 self._translated(),
                 self._writer.connect() as connection,
                 self._within_reach(connection, urgency),
             ):
-                transaction = connection.begin() if waits else _begun_at_once(connection)
+                transaction = connection.begin()
                 try:
                     yield connection
                 except BaseException:
@@ -265,20 +249,6 @@ def _driver_errors(*, sqlite: bool) -> tuple[type[Exception], ...]:
     import psycopg
 
     return (psycopg.Error, UnicodeEncodeError)
-
-
-def _begun_at_once(connection: Connection) -> sa.RootTransaction:
-    """Begin on SQLite without waiting for another program's lock.
-
-    Raises:
-        OperationalError: somebody else is writing.
-    """
-    driver: Any = connection.connection.driver_connection
-    driver.execute("PRAGMA busy_timeout = 0")
-    try:
-        return connection.begin()
-    finally:
-        driver.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
 
 
 def _roll_back(transaction: sa.RootTransaction) -> None:

@@ -1,10 +1,11 @@
 """Requests that wait at the same moment share one transaction and one disk sync.
 
-No timer: a group is what has gathered while the last commit ran. On SQLite the event loop records a
-group itself, since that takes no waiting, and a thread only commits it: two threads that both want
-the interpreter hinder each other more than they help (measured). On PostgreSQL, and wherever
-recording would have to wait, the thread does both. A client that gives up, or our deadline, ends
-the waiting, never the write.
+No timer: a group is what has gathered while the last commit ran. The event loop makes the rows and
+the answers of a group, as if all of it were new, which it mostly is and which takes no database;
+a thread writes and commits them, and where something repeats after all, makes them again. Two
+threads that both think hinder each other more than they help (measured): this one waits for the
+database most of its time. A client that gives up, or our deadline, ends the waiting, never the
+write.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final
 from arifa.clock import monotonic
 from arifa.errors import StoreBroken, place_of
 from arifa.hub.prepare import Prepared
-from arifa.hub.receive import Receiver, Recording, unavailable
+from arifa.hub.receive import Composed, Receiver, unavailable
 from arifa.observe import log
 from arifa.store.database import Urgency
 from arifa.wire import WireResponse
@@ -74,7 +75,7 @@ class Committer:
         self._idle = asyncio.Event()
         self._idle.set()
         self._stopping = False
-        self._work: SimpleQueue[tuple[list[Waiting], Recording | None] | None] = SimpleQueue()
+        self._work: SimpleQueue[tuple[list[Waiting], Composed | None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="arifa-commit", daemon=True)
         self._sweep: asyncio.TimerHandle | None = None
 
@@ -108,18 +109,18 @@ class Committer:
 
     def _run(self) -> None:
         while (work := self._work.get()) is not None:
-            group, recording = work
-            answers = self._committed(group, recording)
+            group, composed = work
+            answers = self._committed(group, composed)
             broken = self._receiver.store.database.broken
             with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 self._loop.call_soon_threadsafe(self._answer, group, answers, broken)
 
     def _committed(
-        self, group: list[Waiting], recording: Recording | None
+        self, group: list[Waiting], composed: Composed | None
     ) -> list[WireResponse | None]:
         try:
-            if recording is not None:
-                return self._receiver.commit(recording)
+            if composed is not None:
+                return self._receiver.commit(composed)
             return self._receiver.receive([waiting.prepared for waiting in group])
         except BaseException as error:  # noqa: BLE001 - whatever it is, every client gets an answer
             log.error("receive.failed", error=type(error).__name__, at=place_of(error))
@@ -135,8 +136,8 @@ class Committer:
             return
         group, self._waiting = self._waiting[:GROUP_MAX], self._waiting[GROUP_MAX:]
         self._in_commit, self._commit_since = group, monotonic()
-        recording = self._receiver.record([waiting.prepared for waiting in group])
-        self._work.put((group, recording))
+        composed = self._receiver.compose([waiting.prepared for waiting in group])
+        self._work.put((group, composed))
 
     def _answer(
         self,
