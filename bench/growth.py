@@ -26,6 +26,7 @@ from arifa import dialects
 from arifa.clock import now_us
 from arifa.hub.prepare import Prepared
 from arifa.hub.receive import Receiver
+from arifa.store import notifications
 from arifa.store.opened import open_store
 from arifa.wire import WireRequest
 
@@ -67,9 +68,12 @@ def run(engine: str, until: int) -> dict[str, float]:
         count = 0
         for mark in wanted:
             while count < mark:
-                receiver.receive([_prepared(made, count + one) for one in range(GROUP)])
+                receiver.receive([_prepared(receiver, made, count + one) for one in range(GROUP)])
                 count += GROUP
             marks[mark] = Mark(count, time.perf_counter(), rss_mb())
+        with store.database.read() as connection:
+            if notifications.count(connection) != count:
+                raise RuntimeError("not every notification is in the books: this measured nothing")
         store.close()
     first, second, eighth, last = (marks[mark] for mark in wanted)
     early = (second.count - first.count) / (second.at - first.at)
@@ -88,7 +92,7 @@ _JENGA = dialects.get("jenga")
 _BODY = next(iter(_JENGA.cases.values())).body
 
 
-def _prepared(made: Feed, number: int) -> Prepared:
+def _prepared(receiver: Receiver, made: Feed, number: int) -> Prepared:
     """A payment of its own, as the intake would have it after proving and reading."""
     global _template  # noqa: PLW0603 - read once: this measures the store
     at = now_us()
@@ -101,6 +105,7 @@ def _prepared(made: Feed, number: int) -> Prepared:
     )
     prepared = Prepared(made.source.token, request)
     prepared.source, prepared.dialect = made.source, _JENGA
+    prepared.configuration = receiver.configuration.number
     if _template is None:
         signed = _JENGA.sign(replace(request), made.bank, at)
         read = _JENGA.receive(signed, made.source.credentials, made.source.profile, at)
