@@ -37,10 +37,7 @@ APPLICATION_ID: Final = 0x41524946  # "ARIF", in the header of the SQLite file
 __all__ = ["Connection", "Database", "ServingLock", "Urgency", "database_url", "sqlite_path"]
 
 BUSY_SECONDS: Final = 5.0
-CACHE_KIB: Final = 131_072
-"""What SQLite may keep of the file in memory, for each connection that needs it. The index of the
-identities is met at random: at a million it has outgrown 64 MB, which cost 8 % of the rate there
-(`bench/growth.py`: 0.79 of the early rate, and 0.87 with this)."""
+CACHE_KIB: Final = 65_536
 POOL_SIZE: Final = 8
 COMPILED_STATEMENTS: Final = 1024
 """Inserts of the intake come in up to 64 sizes for each of six tables (`bulk.insert`)."""
