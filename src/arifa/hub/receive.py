@@ -1,9 +1,11 @@
 """Steps 4 to 7: a group of requests becomes rows, in one transaction, and then answers.
 
-    know the current configuration → meet what is known → write → seal → commit → answer
+    compose the rows and the answers → know the current configuration → write → seal → commit → answer
 
-A data error is bisected out; another node's claim of the same payment reruns the group; an error of
-the infrastructure makes every answer UNAVAILABLE. What was answered is on disk.
+`compose` and `commit` are the way of most groups, where all is new. `receive` begins anew where it
+is not: it asks what the books know. A data error is bisected out; another node's claim of the same
+payment reruns the group; an error of the infrastructure makes every answer UNAVAILABLE. What was
+answered is on disk.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writing one group: every row of it, and the answer to each request, in the open transaction."""
+"""One group: every row of it and the answer to each request, composed and then written."""
 
 from __future__ import annotations
 

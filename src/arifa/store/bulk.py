@@ -1,7 +1,7 @@
 """The few hot statements, by hand: what the intake does for every group.
 
-SQLAlchemy's Core costs 25 to 80 microseconds a statement and 1 to 2 a row (measured with
-`bench/intake.py`: a third of the rate on SQLite). These go to the driver with tuples as they are.
+One row into the inbox takes SQLAlchemy's Core 64 microseconds and these 16; 32 rows take it 360 and
+these 142 (measured on SQLite, the best of 150). They go to the driver with tuples as they are.
 The portable twin of `insert` is `connection.execute(sqlalchemy.insert(table), rows)`, which the
 suite holds it against. Errors of the driver are translated where the transaction ends.
 """

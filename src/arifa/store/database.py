@@ -232,10 +232,6 @@ class Database:
             self.broken = error
         return error
 
-    def engine_for_migration(self) -> Engine:
-        """The engine, for Alembic."""
-        return self._writer
-
     def close(self) -> None:
         """Close every connection."""
         self._writer.dispose()
