@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Final
+from collections.abc import Iterable
+from typing import Any, Final
 
 import msgspec
 
@@ -23,6 +24,7 @@ NUMBER_DIGITS_MAX: Final = 64
 
 
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
+_MINUS_ZERO: Final = re.compile(rb"-0[\s,}\]]")
 
 
 class Number(str):
@@ -69,6 +71,73 @@ def decode(body: bytes) -> JsonValue:
     Raises:
         Unreadable: anything but one bounded, well-formed JSON text in UTF-8.
     """
+    found = _decode_plain(body)
+    return _decode_any(body) if found is None else found
+
+
+def is_plain(body: bytes) -> bool:
+    """Whether a JSON text is short, escapes nothing and has no more members than it may have.
+
+    Its texts are then what stands between its quotes: none of them too long, none with a NUL.
+    """
+    size = len(body)
+    if size > STRING_CHARACTERS_MAX or b"\\" in body:
+        return False
+    # Fewer bytes than that have no room for too many members.
+    return size <= 2 * MEMBERS_MAX or max(body.count(b","), body.count(b":")) <= MEMBERS_MAX
+
+
+def _decode_plain(body: bytes) -> JsonObject | None:
+    """A plain object, as banks send it, in half the time; None: ask `_decode_any`.
+
+    The fast decoder keeps the last of two equal keys and says nothing. But where nothing is escaped
+    every quote opens or closes a text, and a key that was dropped is missing in their number.
+    """
+    if not is_plain(body):
+        return None
+    try:
+        found = _PLAIN(str(body, "utf-8"))
+        if type(found) is not dict:
+            return None
+        zeros: list[object] = []
+        texts = len(found) + _settled(found, found.items(), 1, zeros)
+    except (ValueError, RecursionError, msgspec.DecodeError, Unreadable):
+        return None
+    if texts * 2 != body.count(b'"') or (zeros and _MINUS_ZERO.search(body)):
+        return None
+    return found
+
+
+def _settled(
+    container: Any, places: Iterable[tuple[Any, Any]], depth: int, zeros: list[object]
+) -> int:
+    """How many texts a container holds, its keys aside; its whole numbers become what was sent.
+
+    They are written in one way only, but for 0, which may have been -0: each is added to `zeros`.
+
+    Raises:
+        Unreadable: it is too deep, or a number is too long.
+    """
+    if depth > DEPTH_MAX:
+        raise Unreadable(f"the body is nested deeper than {DEPTH_MAX}")
+    texts = 0
+    for place, item in places:
+        kind = type(item)
+        if kind is str:
+            texts += 1
+        elif kind is int:
+            container[place] = _number(str(item))
+            if item == 0:
+                zeros.append(item)
+        elif kind is dict:
+            texts += len(item) + _settled(item, item.items(), depth + 1, zeros)
+        elif kind is list:
+            texts += _settled(item, enumerate(item), depth + 1, zeros)
+    return texts
+
+
+def _decode_any(body: bytes) -> JsonValue:
+    """As `decode`: the rule, of which `_decode_plain` is the short form."""
     if body.count(b"[") + body.count(b"{") > DEPTH_MAX or body.count(b",") > MEMBERS_MAX:
         _check_outline(body)
     try:
@@ -140,22 +209,17 @@ def encode(value: JsonValue) -> bytes:
         Unreadable: a text that has no UTF-8 form (a lone surrogate).
     """
     try:
-        try:
-            return _ENCODE(value)
-        except TypeError:
-            # It holds a `Number`, which the encoder does not know.
-            return _ENCODE(_with_raw_numbers(value))
+        return _ENCODE(value)
     except UnicodeEncodeError:
         raise Unreadable("a text holds half a character (a lone surrogate)") from None
 
 
-_ENCODE: Final = msgspec.json.Encoder().encode
+def _as_sent(value: object) -> msgspec.Raw:
+    """What the encoder does not know: a `Number`, which is written as it is."""
+    if isinstance(value, Number):
+        return msgspec.Raw(value.encode("ascii"))
+    raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
-def _with_raw_numbers(value: JsonValue) -> object:
-    """The same with each `Number` marked to be written as it is."""
-    if isinstance(value, dict):
-        return {key: _with_raw_numbers(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_raw_numbers(item) for item in value]
-    return msgspec.Raw(value.encode("ascii")) if isinstance(value, Number) else value
+_PLAIN: Final = msgspec.json.Decoder(float_hook=_number).decode
+_ENCODE: Final = msgspec.json.Encoder(enc_hook=_as_sent).encode

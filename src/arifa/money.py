@@ -54,6 +54,7 @@ class Money(NamedTuple):
         return {"amount": self.text(), "currency": self.currency}
 
 
+@lru_cache(maxsize=4096)
 def decimal_text(minor: int, exponent: int) -> str:
     """`minor` with its last `exponent` digits behind a point."""
     if exponent == 0:
@@ -102,6 +103,6 @@ def _reading(text: str, currency: str) -> Money:
     return Money(-minor if sign == "-" else minor, currency)
 
 
-# Prices repeat: the same few texts make up most of a day. Long texts are not kept.
+# Prices repeat: the same few make up most of a day. Long texts are not kept.
 _REMEMBERED_MAX: Final = 24
 _read: Final = lru_cache(maxsize=4096)(_reading)

@@ -6,7 +6,6 @@ A `Reading` is what a dialect's `parse` gives; the hub, which knows the merchant
 
 from __future__ import annotations
 
-from enum import StrEnum
 from hashlib import sha256
 from typing import Any, Final
 
@@ -14,9 +13,10 @@ import msgspec
 
 from arifa.money import Money, read_amount
 from arifa.timestamp import from_rfc3339, to_rfc3339
+from arifa.word import Word
 
 
-class Kind(StrEnum):
+class Kind(Word):
     """What the message is about."""
 
     PAYMENT = "payment"
@@ -30,14 +30,14 @@ class Kind(StrEnum):
     UNKNOWN = "unknown"
 
 
-class Direction(StrEnum):
+class Direction(Word):
     """The way the money went, seen from the merchant's account."""
 
     CREDIT = "credit"
     DEBIT = "debit"
 
 
-class Status(StrEnum):
+class Status(Word):
     """Whether the money moved."""
 
     SUCCESS = "success"
@@ -45,7 +45,13 @@ class Status(StrEnum):
     PENDING = "pending"
 
 
-class State(StrEnum):
+PAYMENT: Final = Kind.PAYMENT
+CREDIT: Final = Direction.CREDIT
+SUCCESS: Final = Status.SUCCESS
+"""What most messages say; kept here, since each look-up in its list takes time (`arifa.word`)."""
+
+
+class State(Word):
     """Whether the notification counts, or waits for a second proof as a case."""
 
     ACCEPTED = "accepted"
@@ -138,33 +144,35 @@ MONEY_FIELDS: Final = ("amount", "fee", "order_amount", "balance_after")
 
 def reading_as_json(reading: Reading) -> dict[str, Any]:
     """The reading as plain JSON values, by the names of the design; absent is null."""
-    row: dict[str, Any] = {
+    payer, occurred_at = reading.payer, reading.occurred_at
+    return {
         "kind": reading.kind.value,
         "direction": reading.direction.value,
         "status": reading.status.value,
+        "amount": _money_as_json(reading.amount),
+        "fee": _money_as_json(reading.fee),
+        "order_amount": _money_as_json(reading.order_amount),
+        "balance_after": _money_as_json(reading.balance_after),
+        "bank_reference": reading.bank_reference,
+        "other_references": list(reading.other_references),
+        "end_to_end_id": reading.end_to_end_id,
+        "related_reference": reading.related_reference,
+        "account": reading.account,
+        "short_code": reading.short_code,
+        "payer": {"name": payer.name, "phone": payer.phone, "reference": payer.reference},
+        "channel": reading.channel,
+        "provider": reading.provider,
+        "remittance_information": reading.remittance_information,
+        "occurred_at": None if occurred_at is None else to_rfc3339(occurred_at),
+        "occurred_text": reading.occurred_text,
+        "unproven": list(reading.unproven),
+        "doubts": list(reading.doubts),
+        "extra": reading.extra,
     }
-    for name in MONEY_FIELDS:
-        money: Money | None = getattr(reading, name)
-        row[name] = None if money is None else money.as_json()
-    payer, occurred_at = reading.payer, reading.occurred_at
-    row.update(
-        bank_reference=reading.bank_reference,
-        other_references=list(reading.other_references),
-        end_to_end_id=reading.end_to_end_id,
-        related_reference=reading.related_reference,
-        account=reading.account,
-        short_code=reading.short_code,
-        payer={"name": payer.name, "phone": payer.phone, "reference": payer.reference},
-        channel=reading.channel,
-        provider=reading.provider,
-        remittance_information=reading.remittance_information,
-        occurred_at=None if occurred_at is None else to_rfc3339(occurred_at),
-        occurred_text=reading.occurred_text,
-        unproven=list(reading.unproven),
-        doubts=list(reading.doubts),
-        extra=reading.extra,
-    )
-    return row
+
+
+def _money_as_json(money: Money | None) -> dict[str, str] | None:
+    return None if money is None else money.as_json()
 
 
 def notification_as_json(notification: Notification) -> dict[str, Any]:

@@ -50,7 +50,12 @@ class Figures:
         )
         self._oldest = Gauge(
             "arifa_outbox_oldest_age_seconds",
-            "How long the delivery that is due first has been due",
+            "How long the delivery that is due first has been due, of those to active endpoints",
+            registry=self._registry,
+        )
+        self._held = Gauge(
+            "arifa_outbox_held_oldest_age_seconds",
+            "The same of those whose endpoint is paused or disabled",
             registry=self._registry,
         )
         self._answered: Counter[tuple[str, int]] = Counter()
@@ -60,8 +65,14 @@ class Figures:
         """Count one answer. In the event loop only, and so without a lock."""
         self._answered[dialect, status] += 1
 
-    def rendered(self, deliveries: dict[str, int], next_due: int | None) -> tuple[bytes, bytes]:
-        """(content type, text) of the figures, with those of the store as of now."""
+    def rendered(
+        self, deliveries: dict[str, int], next_due: int | None, next_held: int | None
+    ) -> tuple[bytes, bytes]:
+        """(content type, text) of the figures, with those of the store as of now.
+
+        Args:
+            next_due, next_held: microseconds UTC; as in the store's `Due`.
+        """
         for (dialect, status), count in list(self._answered.items()):
             child = self._requests.labels(dialect, str(status))
             # A counter of the library's only grows: what was counted since it was last shown.
@@ -69,6 +80,11 @@ class Figures:
             self._shown[dialect, status] = count
         for state, count in deliveries.items():
             self._deliveries.labels(state).set(count)
-        overdue = 0 if next_due is None else max(0, now_us() - next_due)
-        self._oldest.set(overdue / 1_000_000)
+        self._oldest.set(_age(next_due))
+        self._held.set(_age(next_held))
         return CONTENT_TYPE_LATEST.encode(), generate_latest(self._registry)
+
+
+def _age(since: int | None) -> float:
+    """Seconds from then to now."""
+    return 0.0 if since is None else max(0, now_us() - since) / 1_000_000

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Final
 
+from arifa.word import Word
 
-class Outcome(StrEnum):
+
+class Outcome(Word):
     """What a bank is told, in order of precedence: the first that applies is the one."""
 
     NOT_GENUINE = "NOT_GENUINE"
@@ -16,6 +17,9 @@ class Outcome(StrEnum):
     DUPLICATE = "DUPLICATE"
     ACCEPTED = "ACCEPTED"
 
+
+NOT_GENUINE: Final = Outcome.NOT_GENUINE
+"""Kept here, since each look-up in its list takes time (`arifa.word`)."""
 
 RECEIVED: Final = frozenset({Outcome.ACCEPTED, Outcome.DUPLICATE, Outcome.CONFLICT})
 """The outcomes that are answered as received: durable, and sending again would not help."""
@@ -30,7 +34,7 @@ STATUS: Final = {
 }
 
 
-class Insertion(StrEnum):
+class Insertion(Word):
     """What the books made of one reading."""
 
     CREATED = "CREATED"

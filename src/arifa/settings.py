@@ -15,9 +15,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from urllib.parse import urlsplit
 
 from arifa.errors import Refused
+
+if TYPE_CHECKING:
+    from arifa.delivery.mail import MailServer
 
 FILE_NAME: Final = "arifa.toml"
 PORT_MAX: Final = 65_535
@@ -86,6 +90,14 @@ def _yes_or_no(given: object) -> bool:
     raise ValueError("true or false")
 
 
+def _addresses(given: object) -> tuple[str, ...]:
+    if isinstance(given, str):
+        given = [item.strip() for item in given.split(",") if item.strip()]
+    if not isinstance(given, list | tuple) or not all(isinstance(item, str) for item in given):
+        raise ValueError("a list of mail addresses, such as ops@example.com")
+    return tuple(given)
+
+
 def _networks(given: object) -> tuple[str, ...]:
     from arifa.signing.credentials import network
 
@@ -96,6 +108,27 @@ def _networks(given: object) -> tuple[str, ...]:
     for item in given:
         network(item)
     return tuple(given)
+
+
+def _ports(given: object) -> tuple[int, ...]:
+    if isinstance(given, str):
+        given = [item.strip() for item in given.split(",") if item.strip()]
+    ports = tuple(_whole(item) for item in given) if isinstance(given, list | tuple) else (-1,)
+    if not all(1 <= port <= PORT_MAX for port in ports):
+        raise ValueError(f"ports from 1 to {PORT_MAX}")
+    return ports
+
+
+def _proxy_url(given: object) -> str:
+    try:
+        parts = urlsplit(given if isinstance(given, str) else "")
+        is_one = parts.scheme == "http" and bool(parts.hostname and parts.port)
+        is_bare = parts.path in ("", "/") and not (parts.query or parts.fragment)
+    except ValueError:
+        is_one = is_bare = False
+    if isinstance(given, str) and is_one and is_bare:
+        return given
+    raise ValueError("the address of a proxy, such as http://proxy.internal:4750")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +149,16 @@ _SETTINGS: Final[Mapping[str, _Setting]] = {
     "port": _Setting(8080, _port, "ARIFA_PORT"),
     "admin_port": _Setting(8081, _port, "ARIFA_ADMIN_PORT"),
     "allow_private": _Setting(False, _yes_or_no, "ARIFA_ALLOW_PRIVATE"),
+    "allow_ports": _Setting((), _ports, "ARIFA_ALLOW_PORTS"),
+    "egress_proxy": _Setting(None, _proxy_url, "ARIFA_EGRESS_PROXY"),
     "workers": _Setting(1, _workers, "ARIFA_WORKERS"),
+    "smtp_url": _Setting(None, _text, "ARIFA_SMTP_URL", is_secret=True),
+    "smtp_to": _Setting((), _addresses, "ARIFA_SMTP_TO"),
+    "smtp_from": _Setting(None, _text, "ARIFA_SMTP_FROM"),
     "trusted_proxies": _Setting((), _networks, "ARIFA_TRUSTED_PROXIES"),
+    "watch_folder": _Setting(None, _text, "ARIFA_WATCH_FOLDER"),
+    "processor": _Setting("instant", _text, "ARIFA_PROCESSOR"),
+    "callback_dialect": _Setting("standard_webhooks", _text, "ARIFA_CALLBACK_DIALECT"),
 }
 
 
@@ -166,14 +207,55 @@ class Settings:
         return self._get("allow_private", bool)
 
     @property
+    def allow_ports(self) -> tuple[int, ...]:
+        """The ports besides 443 that deliveries may go to."""
+        return cast("tuple[int, ...]", self.values["allow_ports"].value)
+
+    @property
+    def egress_proxy(self) -> str | None:
+        """The proxy that https deliveries go through; it may hold a password."""
+        return cast("str | None", self.values["egress_proxy"].value)
+
+    @property
     def workers(self) -> int:
         """How many processes serve."""
         return self._get("workers", int)
 
     @property
+    def mail(self) -> MailServer | None:
+        """The mail server that alerts go to; None where none is set.
+
+        Raises:
+            Refused: it cannot be used.
+        """
+        url = cast("str | None", self.values["smtp_url"].value)
+        if url is None:
+            return None
+        from arifa.delivery.mail import mail_server
+
+        recipients = cast("tuple[str, ...]", self.values["smtp_to"].value)
+        return mail_server(url, recipients, cast("str | None", self.values["smtp_from"].value))
+
+    @property
     def trusted_proxies(self) -> tuple[str, ...]:
         """The networks whose `x-forwarded-for` is believed."""
         return cast("tuple[str, ...]", self.values["trusted_proxies"].value)
+
+    @property
+    def watch_folder(self) -> Path | None:
+        """The folder whose files of events are entered; None watches none."""
+        value = cast("str | None", self.values["watch_folder"].value)
+        return None if value is None else Path(value)
+
+    @property
+    def processor(self) -> str:
+        """Who settles the transactions that are approved."""
+        return self._get("processor", str)
+
+    @property
+    def callback_dialect(self) -> str:
+        """The form in which this bank tells its merchants, unless a callback says another."""
+        return self._get("callback_dialect", str)
 
     def _get(self, name: str, kind: type[T]) -> T:
         value = self.values[name].value
@@ -208,14 +290,23 @@ class Settings:
             if value is None:
                 return f"sqlite:///{self.data.expanduser().absolute() / 'arifa.db'}"
             return masked_url(str(value))
+        if name == "egress_proxy" and value is not None:
+            return masked_url(str(value))
+        if name == "smtp_url":
+            return None if value is None else "***"
         if name == "key":
             folder = self.data.expanduser().absolute()
             return f"in {folder / 'master.key'}" if value is None else "***"
         return value
 
 
+# What may come several times is named in the singular on the command line.
+_SINGULAR: Final = {"allow_ports": "allow_port", "trusted_proxies": "trusted_proxy"}
+_SHORTER: Final = {"watch_folder": "watch"}
+
+
 def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    return "--" + (_SINGULAR | _SHORTER).get(name, name).replace("_", "-")
 
 
 def _read(name: str, given: object, where: str) -> object:

@@ -197,9 +197,15 @@ def to_local(at_us: int, local_zone: str) -> datetime:
 
 def to_rfc3339(at_us: int) -> str:
     """`2026-11-20T07:42:38.000123Z`; whole seconds carry no fraction."""
-    moment = to_datetime(at_us)
-    spec = "microseconds" if moment.microsecond else "seconds"
-    return moment.replace(tzinfo=None).isoformat(timespec=spec) + "Z"
+    seconds, micro = divmod(at_us, 1_000_000)
+    text = _to_the_second(seconds)
+    return f"{text}.{micro:06}Z" if micro else f"{text}Z"
+
+
+@lru_cache(maxsize=4096)
+def _to_the_second(seconds: int) -> str:
+    # Remembered, as times that are read are.
+    return to_datetime(seconds * 1_000_000).replace(tzinfo=None).isoformat(timespec="seconds")
 
 
 def from_rfc3339(text: str) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct
 
 from arifa.document import JsonObject, decode_object
 from arifa.errors import Unreadable
@@ -30,7 +32,8 @@ _REASONS: Final = {
 
 def values(headers: Headers, name: bytes) -> list[bytes]:
     """Every value of the header `name` (lower case), in the order of arrival."""
-    return [value for key, value in headers if key.lower() == name]
+    size = len(name)
+    return [value for key, value in headers if len(key) == size and key.lower() == name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,11 @@ class WireRequest:
 
     def with_headers(self, *added: tuple[bytes, bytes]) -> WireRequest:
         """This request with these headers; one of the same name is replaced."""
-        names = {name.lower() for name, _ in added}
-        kept = tuple(item for item in self.headers if item[0].lower() not in names)
-        return replace(self, headers=kept + added)
+        names = [name.lower() for name, _ in added]
+        kept = [item for item in self.headers if item[0].lower() not in names]
+        return WireRequest(
+            self.body, (*kept, *added), self.method, self.target, self.peer, self.received_at
+        )
 
     def to_bytes(self) -> bytes:
         """The raw HTTP/1.1 message, with a content length and a host if it has none."""
@@ -86,8 +91,7 @@ class WireRequest:
         return b"\r\n".join(lines) + b"\r\n\r\n" + self.body
 
 
-@dataclass(frozen=True, slots=True)
-class WireResponse:
+class WireResponse(Struct, frozen=True):
     """One HTTP answer."""
 
     status: int

@@ -14,10 +14,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
-from operator import attrgetter
+from itertools import compress
+from operator import attrgetter, ne
 from typing import ClassVar, Final, final
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from arifa.document import JsonObject, decode_object, encode
 from arifa.errors import ArifaError, CannotExpress, NotGenuine, Refused, Unreadable
@@ -37,6 +38,7 @@ from arifa.outcome import RECEIVED, STATUS, Outcome
 from arifa.signing import EVERYTHING, NOTHING, AddressList, Basic, Credentials, Proof, Unproven
 from arifa.wire import JSON, WireRequest, WireResponse
 
+_UNKNOWN: Final = Kind.UNKNOWN
 BACKWARDS: Final = frozenset({Kind.REVERSAL, Kind.REFUND, Kind.CHARGEBACK})
 """Money that goes back: on an unproven word it waits for a second proof."""
 
@@ -54,11 +56,11 @@ MUST_SURVIVE: Final = (
 _SEAL: Final = object()
 _REPLACED: Final = "\ufffd"
 """What `Fields` puts in the place of a character that no text can hold."""
-_ABSENT: Final = ((), Payer())
+_EMPTY: Final[Mapping[str, object]] = {"other_references": (), "payer": Payer()}
+"""What a reading holds where a message says nothing; None in all other places."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(Struct, frozen=True):
     """A request whose proofs have all been run. Only `Dialect.verify` can make one.
 
     Attributes:
@@ -69,7 +71,10 @@ class Verified:
     request: WireRequest
     content: bytes
     covers: frozenset[str]
-    seal: object = field(repr=False)
+    seal: object
+
+    def __repr__(self) -> str:
+        return f"<Verified {self.request!r}>"
 
     def __post_init__(self) -> None:
         if self.seal is not _SEAL:
@@ -86,8 +91,7 @@ class Verified:
         return decode_object(self.content)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """What tells one notification from another within a scope.
 
     `primary` is made of proven fields wherever there are any; another notification that shares a
@@ -113,16 +117,14 @@ ANYTHING: Final = Expresses(
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Struct, frozen=True, kw_only=True):
     """What an answer may tell the bank: our id for the payment, and a sentence."""
 
     transaction_id: str = ""
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acknowledgement:
+class Acknowledgement(Struct, frozen=True, kw_only=True):
     """What an answer says: `outcome` as far as the form tells outcomes apart."""
 
     outcome: Outcome
@@ -155,6 +157,7 @@ class Dialect(ABC):
         cases: sample messages by name; the first is what `trigger` sends.
         headers: headers of a rendered request.
         passes_on: whether `write` needs the request that the notification came in.
+        delays: seconds before each attempt to deliver, where the bank's page has a schedule.
     """
 
     name: ClassVar[str]
@@ -168,6 +171,7 @@ class Dialect(ABC):
     cases: ClassVar[Mapping[str, Case]] = {}
     headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = (JSON,)
     passes_on: ClassVar[bool] = False
+    delays: ClassVar[tuple[int, ...] | None] = None
 
     _has_optional: ClassVar[bool] = False
 
@@ -247,6 +251,11 @@ class Dialect(ABC):
         if credentials.username and not any(isinstance(proof, Basic) for proof in self.proofs):
             request = Basic().sign(request, credentials, now_us)
         return request
+
+    @property
+    def signs_together(self) -> bool:
+        """Whether one request carries the signatures of several secrets: old and new."""
+        return any(proof.is_plural for proof in self.proofs)
 
     # ------------------------------------------------------------------ parse / render
 
@@ -361,14 +370,28 @@ class Dialect(ABC):
         if not carried:
             return
         try:
-            back = self.read(Verified(request, request.body, EVERYTHING, _SEAL), profile)
+            said = self.meaning(request, profile)
+        except CannotExpress:
+            raise
         except ArifaError as error:
             raise CannotExpress(f"{self.name} cannot say this: {error}") from error
+        for name in MUST_SURVIVE:
+            if name in carried and getattr(said, name) != getattr(reading, name):
+                raise CannotExpress(f"{self.name} would not read back the same {name}")
+
+    def meaning(self, request: WireRequest, profile: Profile) -> object:
+        """What a message just written says: something with the fields of `MUST_SURVIVE`.
+
+        They are those of the reading that `read` would give, which the law `render_never_lies`
+        looks at. A dialect may find them in a shorter way.
+
+        Raises:
+            CannotExpress, Unreadable: it would not be read as one notification.
+        """
+        back = self.read(Verified(request, request.body, EVERYTHING, _SEAL), profile)
         if not isinstance(back, list) or len(back) != 1:
             raise CannotExpress(f"{self.name} would not read this back as one notification")
-        for name in MUST_SURVIVE:
-            if name in carried and getattr(back[0], name) != getattr(reading, name):
-                raise CannotExpress(f"{self.name} would not read back the same {name}")
+        return back[0]
 
     @abstractmethod
     def read(self, verified: Verified, profile: Profile) -> list[Reading] | Query:
@@ -459,6 +482,16 @@ class Dialect(ABC):
         """A request with this JSON body and the dialect's headers."""
         return WireRequest(body=encode(document), headers=self.headers)
 
+    def test_message(self, identity: str, now_us: int, **told: str) -> WireRequest | None:
+        """A message that says that it is a test and nothing else, without a proof.
+
+        None where the form has no such words: then only a test merchant can be sent a sample.
+
+        Args:
+            identity: the message's own id; `told` are words about the endpoint for its reader.
+        """
+        return None
+
     def sample(self, case: Case) -> WireRequest:
         """The request of a case, without a proof: its body, byte for byte."""
         return WireRequest(body=case.body, headers=self.headers)
@@ -488,29 +521,27 @@ def json_response(status: int, document: JsonObject) -> WireResponse:
 
 
 @cache
-def _outside(covers: frozenset[str]) -> tuple[tuple[str, ...], attrgetter[tuple[object, ...]]]:
-    """The fields that these proofs do not cover, and how to take them all from a reading."""
+def _outside(
+    covers: frozenset[str],
+) -> tuple[tuple[str, ...], attrgetter[tuple[object, ...]], tuple[object, ...]]:
+    """The fields that these proofs do not cover, how to take them all, and what absence looks like."""
     names = tuple(name for name in READING_FIELDS if name not in covers)
-    return names, attrgetter(*names)
+    return names, attrgetter(*names), tuple(_EMPTY.get(name) for name in names)
 
 
 def _judged(reading: Reading, covers: frozenset[str]) -> Reading:
     """The reading with its unproven fields named, and held where it may not count yet."""
     uncovered: tuple[str, ...] = ()
     if "*" not in covers:
-        names, values = _outside(covers)
-        uncovered = tuple(
-            name
-            for name, value in zip(names, values(reading), strict=True)
-            if value is not None and value not in _ABSENT
-        )
+        names, taken_from, absent = _outside(covers)
+        uncovered = tuple(compress(names, map(ne, taken_from(reading), absent)))
     held = reading.held
     if held is None:
         if reading.amount is None:
             held = "the amount or its currency cannot be read for certain"
         elif _REPLACED in (reading.bank_reference or ""):
             held = "its reference holds a character that cannot be kept, so it may not be its own"
-        elif reading.kind is Kind.UNKNOWN:
+        elif reading.kind is _UNKNOWN:
             held = "the bank's word for what happened is not known"
         elif reading.kind in BACKWARDS and "kind" in uncovered:
             held = f"no proof covers that this is a {reading.kind.value}"

@@ -29,6 +29,7 @@ What surprises:
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import ClassVar, Final
 
 from arifa.dialects.base import (
@@ -47,7 +48,16 @@ from arifa.document import JsonObject, Number, decode_object
 from arifa.errors import CannotExpress, Unreadable
 from arifa.feed import Profile
 from arifa.money import Money, decimal_text
-from arifa.notification import Direction, Kind, Notification, Reading, Status
+from arifa.notification import (
+    CREDIT,
+    PAYMENT,
+    SUCCESS,
+    Direction,
+    Kind,
+    Notification,
+    Reading,
+    Status,
+)
 from arifa.outcome import RECEIVED, STATUS, Outcome
 from arifa.signing import HmacFields
 from arifa.timestamp import ISO_PATTERNS, to_local
@@ -109,9 +119,9 @@ def _signed_texts(document: JsonObject) -> list[bytes]:
     Raises:
         Unreadable: one of the four fields is not a text or a plain decimal number.
     """
-    invoice, reference, request = (
-        _signed_text(document, name) for name in ("InvoiceNumber", "PaymentRef", "RequestReference")
-    )
+    invoice = _signed_text(document, "InvoiceNumber")
+    reference = _signed_text(document, "PaymentRef")
+    request = _signed_text(document, "RequestReference")
     amounts = _two_decimals(_signed_text(document, "AmountPaid"))
     try:
         return [f"{invoice}{reference}{amount}{request}".encode() for amount in amounts]
@@ -128,7 +138,8 @@ def _signed_text(document: JsonObject, name: str) -> str:
     return value
 
 
-def _two_decimals(text: str) -> list[str]:
+@lru_cache(maxsize=4096)
+def _two_decimals(text: str) -> tuple[str, ...]:
     """The number as .NET's "F" writes it, and the neighbour if it lies midway between two.
 
     Raises:
@@ -142,7 +153,7 @@ def _two_decimals(text: str) -> list[str]:
     found = [kobo] if excess < "5" else [kobo + 1]
     if excess == "5":
         found.append(kobo)
-    return [decimal_text(-minor if sign else minor, 2) for minor in found]
+    return tuple(decimal_text(-minor if sign else minor, 2) for minor in found)
 
 
 class Cbs(Dialect):
@@ -160,6 +171,8 @@ class Cbs(Dialect):
         ),
     )
     defaults = Profile(currency="NGN", timezone="Africa/Lagos")
+    # The page: at most 10 retries until a 200. Their spacing is the sender's: n^4 + 15 seconds.
+    delays = (0, *(retry**4 + 15 for retry in range(1, 11)))
     options: ClassVar = {
         # What the AmountPaid of a reversal that we send looks like; both are read.
         "reversal_amount": ("negative", "positive"),
@@ -340,7 +353,10 @@ def _as_signed(reading: Reading, name: str, value: str | None) -> str:
 def _amount_as_signed(reading: Reading) -> str:
     amount = "" if reading.amount is None else reading.amount.text()
     text = reading.extra.get("AmountPaid", amount)
-    return _two_decimals(text)[0] if _AMOUNT.fullmatch(text) else text
+    try:
+        return _two_decimals(text)[0]
+    except Unreadable:
+        return text
 
 
 def _amount(fields: Fields, currency: str, sent: dict[str, str]) -> Money | None:
@@ -372,7 +388,7 @@ def _kind(fields: Fields, sent: dict[str, str]) -> tuple[Kind, Direction]:
     if said in _YES:
         return Kind.REVERSAL, Direction.DEBIT
     if said in _NO:
-        return Kind.PAYMENT, Direction.CREDIT
+        return PAYMENT, CREDIT
     fields.doubt("IsReversal", "is neither true nor false")
     return Kind.UNKNOWN, Direction.CREDIT
 
@@ -381,7 +397,7 @@ def _status(fields: Fields, sent: dict[str, str]) -> tuple[Status, str | None]:
     """0000 and no code at all are success; any other is held, since nothing proves it."""
     code = _word(fields, "ResponseCode", _SUCCESS)
     if code == _SUCCESS:
-        return Status.SUCCESS, None
+        return SUCCESS, None
     fields.doubt("ResponseCode", f"is not {_SUCCESS}, the only one whose meaning is known")
     sent["ResponseCode"] = code
     return Status.FAILED, "no proof covers that the payment failed"

@@ -37,15 +37,16 @@ from arifa.errors import CannotExpress, Unreadable
 from arifa.feed import Profile
 from arifa.money import Money
 from arifa.notification import (
+    PAYMENT,
+    SUCCESS,
     Direction,
     Kind,
     Notification,
     Payer,
     Query,
     Reading,
-    Status,
 )
-from arifa.outcome import RECEIVED, STATUS, Outcome
+from arifa.outcome import NOT_GENUINE, RECEIVED, STATUS, Outcome
 from arifa.signing import CHALLENGE, Unproven
 from arifa.timestamp import ISO_PATTERNS
 from arifa.wire import JSON, WireRequest, WireResponse
@@ -185,7 +186,7 @@ class CreditBank(Dialect):
             Reading(
                 kind=kind,
                 direction=direction,
-                status=Status.SUCCESS,
+                status=SUCCESS,
                 amount=data.amount("amount", currency),
                 bank_reference=reference,
                 other_references=(receipt,) if receipt else (),
@@ -264,7 +265,7 @@ class CreditBank(Dialect):
                 "transactionId": result.transaction_id,
             }
         )
-        challenge = (CHALLENGE,) if outcome is Outcome.NOT_GENUINE else ()
+        challenge = (CHALLENGE,) if outcome is NOT_GENUINE else ()
         return WireResponse(STATUS[outcome], body, (JSON, *challenge))
 
     def read_acknowledgement(self, response: WireResponse, profile: Profile) -> Acknowledgement:
@@ -291,7 +292,7 @@ def _event(data: Fields) -> tuple[Event, dict[str, str]]:
         data.doubt("transactionType", "is missing" if word is None else "is a word not known")
         return (Kind.UNKNOWN, Direction.CREDIT), {} if word is None else {_WORD: word}
     kind, direction = event
-    if kind is not Kind.PAYMENT:
+    if kind is not PAYMENT:
         data.doubt(
             "transactionType",
             f"says {kind.value} and not which way the money went; read as a {direction.value}",
@@ -302,7 +303,7 @@ def _event(data: Fields) -> tuple[Event, dict[str, str]]:
 def _why_held(kind: Kind, reference: str | None) -> str | None:
     if reference is None:
         return "the message lacks the bank's reference, so a repeat could not be told from it"
-    if kind in (Kind.PAYMENT, Kind.UNKNOWN):
+    if kind is PAYMENT or kind is Kind.UNKNOWN:
         return None
     return f"the bank does not publish what the event '{kind.value}' does to the account"
 

@@ -26,6 +26,7 @@ class Fields:
         self, members: JsonObject, doubts: list[str] | None = None, prefix: str = ""
     ) -> None:
         self._members = members
+        # Only names that are there: so their number tells whether any is left.
         self._taken: set[str] = set()
         self.doubts: list[str] = [] if doubts is None else doubts
         self.prefix = prefix
@@ -36,15 +37,17 @@ class Fields:
 
     def raw(self, name: str) -> JsonValue:
         """The member as decoded; None where it is absent."""
-        self._taken.add(name)
-        return self._members.get(name)
+        value = self._members.get(name)
+        if value is not None:
+            self._taken.add(name)
+        return value
 
     def text(self, name: str, *, strip: bool = True) -> str | None:
         """The member as text: a number as it was sent; empty and absent alike are None."""
-        self._taken.add(name)
         value = self._members.get(name)
         if value is None:
             return None
+        self._taken.add(name)
         if not isinstance(value, str):
             return self._unlike_text(name, value)
         if strip:
@@ -64,6 +67,8 @@ class Fields:
 
     def _storable(self, name: str, value: str) -> str:
         # PostgreSQL keeps no NUL and UTF-8 has no lone surrogate; a payment is not lost to either.
+        if value.isascii() and "\x00" not in value:
+            return value
         clean = value.replace("\x00", _REPLACEMENT)
         try:
             clean.encode("utf-8")
@@ -87,10 +92,11 @@ class Fields:
     def nested(self, name: str) -> Fields:
         """The member as an object of its own; absent or of another type reads as empty."""
         value = self.raw(name)
-        if value is not None and not isinstance(value, dict):
+        if isinstance(value, dict):
+            return Fields(value, self.doubts, f"{self.prefix}{name}.")
+        if value is not None:
             self.doubt(name, "is not an object")
-        members = value if isinstance(value, dict) else {}
-        return Fields(members, self.doubts, f"{self.prefix}{name}.")
+        return Fields({}, self.doubts, f"{self.prefix}{name}.")
 
     def has_object(self, name: str) -> bool:
         """Whether the member is there and an object: for telling shapes apart."""
@@ -127,11 +133,12 @@ class Fields:
     def signed_amount(self, name: str, currency: str) -> Money | None:
         """As `amount`, for a bank whose amounts may be negative."""
         text = self.required(name)
-        if not is_decimal(text):
-            raise Unreadable(f"{self.prefix}{name} is not a decimal number of at most 15 digits")
         try:
             return read_amount(text, currency)
         except Unreadable as error:
+            if not is_decimal(text):
+                what = f"{self.prefix}{name}"
+                raise Unreadable(f"{what} is not a decimal number of at most 15 digits") from None
             self.doubt(name, f"({text} {currency}) is not kept as money: {error}")
             return None
 
@@ -150,7 +157,7 @@ class Fields:
     def rest(self) -> dict[str, str]:
         """The members that nobody took, as text, by their full names; at most a hundred."""
         rest: dict[str, str] = {}
-        if self._members.keys() <= self._taken:
+        if len(self._taken) == len(self._members):
             return rest
         for name, value in self._members.items():
             if name in self._taken or value is None or value == "":

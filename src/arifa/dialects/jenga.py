@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
+from itertools import product
 from typing import ClassVar, Final
 
 from arifa.dialects.base import (
@@ -40,6 +41,7 @@ from arifa.errors import CannotExpress, Unreadable
 from arifa.feed import Profile
 from arifa.money import Money, is_decimal
 from arifa.notification import (
+    PAYMENT,
     Direction,
     Kind,
     Notification,
@@ -48,13 +50,19 @@ from arifa.notification import (
     Reading,
     Status,
 )
-from arifa.outcome import RECEIVED, STATUS, Outcome
+from arifa.outcome import NOT_GENUINE, RECEIVED, STATUS, Outcome
 from arifa.signing import CHALLENGE, Basic
 from arifa.timestamp import ISO_PATTERNS
 from arifa.wire import JSON, WireRequest, WireResponse
 
-_NOTHING: Final = frozenset({"NONE", "NULL"})
+# In any case of their letters, written out: every field of every message is looked up here.
+_NOTHING: Final = frozenset(
+    "".join(letters)
+    for word in ("NONE", "NULL")
+    for letters in product(*zip(word, word.lower(), strict=True))
+)
 _STATUSES: Final = {"SUCCESS": Status.SUCCESS, "FAILED": Status.FAILED}
+_PENDING: Final = Status.PENDING
 _STATUS_WORDS: Final = {status: word for word, status in _STATUSES.items()}
 _DIRECTIONS: Final = {
     "C": Direction.CREDIT,
@@ -242,7 +250,7 @@ class Jenga(Dialect):
         currency = transaction.currency("currency", profile.currency)
         order_currency = transaction.currency("orderCurrency", currency)
         information = transaction.text("additionalInfo")
-        mpesa = _MPESA.fullmatch(information or "")
+        mpesa = None if information is None else _MPESA.fullmatch(information)
         phone = _said(customer, "mobileNumber") or (mpesa["phone"] if mpesa else None)
         name = customer.text("name")
         if quoted is not None and quoted == name:
@@ -317,7 +325,7 @@ class Jenga(Dialect):
         may also be announced as a credit to the account, with the receipt in `additionalInfo`.
         """
         status = reading.status.value
-        if reading.status is Status.PENDING:
+        if reading.status is _PENDING:
             status += f":{reading.extra.get(_WORD, '').casefold()}"
         receipts = reading.other_references
         if reading.bank_reference is None:
@@ -341,7 +349,7 @@ class Jenga(Dialect):
                 "remarks": result.message or _MESSAGES[outcome],
             }
         )
-        challenge = (CHALLENGE,) if outcome is Outcome.NOT_GENUINE else ()
+        challenge = (CHALLENGE,) if outcome is NOT_GENUINE else ()
         return WireResponse(STATUS[outcome], body, (JSON, *challenge))
 
     def read_acknowledgement(self, response: WireResponse, profile: Profile) -> Acknowledgement:
@@ -363,12 +371,12 @@ class Jenga(Dialect):
 def _said(fields: Fields, name: str) -> str | None:
     """A reference, an account or a word; None also for the fillers that stand for nothing."""
     text = fields.text(name)
-    return None if text is None or text.upper() in _NOTHING else text
+    return None if text in _NOTHING else text
 
 
 def _reference_text(text: str | None) -> str:
     """The inverse of `_said`."""
-    if text is not None and text.upper() in _NOTHING:
+    if text in _NOTHING:
         raise CannotExpress(f"to jenga the reference {text!r} means that there is none")
     return written(text)
 
@@ -383,9 +391,9 @@ def _phone_text(reading: Reading) -> str:
 def _kind(fields: Fields) -> Kind:
     word = fields.text("callbackType")
     if word is not None and word.upper() == "IPN":
-        return Kind.PAYMENT
+        return PAYMENT
     fields.doubt("callbackType", "is missing" if word is None else "is not IPN")
-    return Kind.PAYMENT if word is None else Kind.UNKNOWN
+    return PAYMENT if word is None else Kind.UNKNOWN
 
 
 def _status(transaction: Fields) -> tuple[Status, dict[str, str]]:
@@ -400,14 +408,15 @@ def _status(transaction: Fields) -> tuple[Status, dict[str, str]]:
 
 def _direction(bank: Fields, bill: Fields) -> tuple[Direction, bool]:
     """Which way the money went, and whether that is certain."""
-    words = [word for part in (bank, bill) if (word := _said(part, "transactionType"))]
-    if not words:
+    of_bank, of_bill = _said(bank, "transactionType"), _said(bill, "transactionType")
+    word = of_bank or of_bill
+    if word is None:
         # The page defines a notification as a customer's payment: this is hardly a guess.
         bank.doubt("transactionType", "is missing; read as a credit")
         return Direction.CREDIT, True
-    found = {_DIRECTIONS.get(word.upper()) for word in words}
-    direction = found.pop()
-    if direction is None or found:
+    direction = _DIRECTIONS.get(word.upper())
+    agree = of_bill is None or _DIRECTIONS.get(of_bill.upper()) is direction
+    if direction is None or not agree:
         bank.doubt("transactionType", "does not say for certain which way the money went")
         return Direction.CREDIT, False
     return direction, True
@@ -425,7 +434,7 @@ def _quoted(customer: Fields, transaction: Fields, bank: Fields) -> tuple[str | 
 def _why_held(reference: str | None, status: Status, is_certain: bool) -> str | None:
     if reference is None:
         return "the message has no reference, so a repeat could not be told from it"
-    if status is Status.PENDING:
+    if status is _PENDING:
         return "the bank does not say whether the payment succeeded or failed"
     if not is_certain:
         return "the bank does not say for certain which way the money went"

@@ -34,17 +34,18 @@ from arifa.dialects.fields import Fields
 from arifa.document import JsonObject, decode_object, encode
 from arifa.errors import CannotExpress, Unreadable
 from arifa.feed import Profile
+from arifa.money import Money
 from arifa.notification import (
-    Direction,
-    Kind,
+    CREDIT,
+    PAYMENT,
+    SUCCESS,
     Notification,
     Payer,
     Query,
     QueryAnswer,
     Reading,
-    Status,
 )
-from arifa.outcome import RECEIVED, STATUS, Outcome
+from arifa.outcome import NOT_GENUINE, RECEIVED, STATUS, Outcome
 from arifa.signing import RsaSha256
 from arifa.timestamp import ISO_PATTERNS, to_local
 from arifa.wire import WireRequest, WireResponse
@@ -196,7 +197,7 @@ class Kcb(Dialect):
         code = "0" if outcome in RECEIVED else "1"
         message = result.message or _MESSAGES[outcome]
         status = STATUS[outcome]
-        if outcome is Outcome.NOT_GENUINE and self.option(profile, "refusal") == "200":
+        if outcome is NOT_GENUINE and self.option(profile, "refusal") == "200":
             status = 200
         header = _header_of(request)
         if header is not None:
@@ -265,9 +266,9 @@ def _account(fields: Fields, profile: Profile) -> Reading:
     currency = fields.currency("currency", profile.currency)
     at, text = _time(fields, "timestamp", profile)
     return Reading(
-        kind=Kind.PAYMENT,
-        direction=Direction.CREDIT,
-        status=Status.SUCCESS,
+        kind=PAYMENT,
+        direction=CREDIT,
+        status=SUCCESS,
         amount=fields.amount("transactionAmount", currency),
         balance_after=fields.money("balance", currency),
         bank_reference=fields.required("transactionReference"),
@@ -298,9 +299,9 @@ def _till(fields: Fields, profile: Profile) -> Reading:
     conversation = header.text("originatorConversationID")
     is_receipt = conversation is not None and _RECEIPT.fullmatch(conversation) is not None
     return Reading(
-        kind=Kind.PAYMENT,
-        direction=Direction.CREDIT,
-        status=Status.SUCCESS,
+        kind=PAYMENT,
+        direction=CREDIT,
+        status=SUCCESS,
         amount=data.amount("transactionAmt", currency),
         balance_after=data.money("balance", currency),
         bank_reference=data.required("transactionID"),
@@ -349,8 +350,18 @@ def _when(reading: Reading, profile: Profile) -> str:
     return to_local(reading.occurred_at, profile.timezone).strftime("%Y%m%d%H%M%S")
 
 
-def _account_document(notification: Notification, reading: Reading, profile: Profile) -> JsonObject:
+def _balance(reading: Reading) -> Money | None:
     amount, balance = reading.amount, reading.balance_after
+    if balance is not None and amount is not None and balance.currency != amount.currency:
+        raise CannotExpress(
+            f"kcb has one currency for amount and balance, not {amount.currency} and "
+            f"{balance.currency}"
+        )
+    return balance
+
+
+def _account_document(notification: Notification, reading: Reading, profile: Profile) -> JsonObject:
+    amount, balance = reading.amount, _balance(reading)
     return {
         "transactionReference": reading.bank_reference,
         "requestId": notification.id,
@@ -370,7 +381,7 @@ def _account_document(notification: Notification, reading: Reading, profile: Pro
 
 
 def _till_document(notification: Notification, reading: Reading, profile: Profile) -> JsonObject:
-    amount, balance = reading.amount, reading.balance_after
+    amount, balance = reading.amount, _balance(reading)
     conversation = reading.extra.get(_CONVERSATION, notification.id)
     if reading.other_references:
         conversation = reading.other_references[0]

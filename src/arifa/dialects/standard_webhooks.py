@@ -15,6 +15,7 @@ What surprises:
 - A hub behind a hub knows a notification by the id that it has before it: `data.id`, which the
   reading keeps in `extra`, as it does `data.merchant`, `data.source`, `data.dialect` and
   `data.received_at`. The bank's reference is no identity here: FAILED then SUCCESS share one.
+- An event of the type `endpoint.test` tries the way and the signature. Nothing is read of it.
 - What a person has accepted in the hub before is not held again behind it.
 """
 
@@ -23,7 +24,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar, Final, TypeVar
 
-from msgspec import structs
+from msgspec import Struct, structs
+from msgspec.json import Decoder
 
 from arifa.dialects.base import (
     ANYTHING,
@@ -36,9 +38,9 @@ from arifa.dialects.base import (
     outcome_of_status,
 )
 from arifa.dialects.fields import Fields
-from arifa.document import JsonObject, decode_object
+from arifa.document import JsonObject, decode_object, encode, is_plain
 from arifa.feed import Profile
-from arifa.money import Money
+from arifa.money import Money, read_amount
 from arifa.notification import (
     READING_FIELDS,
     Direction,
@@ -54,7 +56,7 @@ from arifa.outcome import STATUS, Outcome
 from arifa.signing import WebhookSignature
 from arifa.signing.webhook import ID
 from arifa.timestamp import to_rfc3339
-from arifa.wire import WireRequest, WireResponse
+from arifa.wire import Headers, WireRequest, WireResponse
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -62,6 +64,8 @@ _ID: Final = "data.id"
 _RFC3339: Final = ("YYYY-MM-DDThh:mm:ssffZ",)
 _PHONES: Final = frozenset({"payer.phone", "payer.reference"})
 _PHONE_DIGITS_MIN: Final = 11
+TEST_TYPE: Final = "endpoint.test"
+_TEST_SENTENCE: Final = "A test of this endpoint. No money has moved."
 _SAMPLE: Final = b"""{
   "type": "payment.success",
   "timestamp": "2026-11-20T07:42:38Z",
@@ -119,8 +123,11 @@ class StandardWebhooks(Dialect):
     # ------------------------------------------------------------------ parse / render
 
     def read(self, verified: Verified, profile: Profile) -> list[Reading]:
-        """One event: the notification of the hub before."""
+        """One event: the notification of the hub before; a test has none."""
         event = Fields(verified.document())
+        if event.text("type") == TEST_TYPE:
+            # It says that the way works: there is no payment in it to read.
+            return []
         for name in ("type", "timestamp"):
             event.raw(name)
         data = event.nested("data")
@@ -145,13 +152,27 @@ class StandardWebhooks(Dialect):
             }
         )
 
+    def test_message(self, identity: str, now_us: int, **told: str) -> WireRequest:
+        """The event `endpoint.test`: it has no kind, no status and no amount, so it is no money."""
+        data: JsonObject = {"id": identity, **told, "message": _TEST_SENTENCE}
+        return self.request({"type": TEST_TYPE, "timestamp": to_rfc3339(now_us), "data": data})
+
+    def meaning(self, request: WireRequest, profile: Profile) -> object:
+        """As `read`; of a plain event, which has nothing that `read` would change, its own words."""
+        if is_plain(request.body):
+            said = _said_by(request.body).data
+            if said.id.strip():
+                return said
+        return super().meaning(request, profile)
+
     def request(self, document: JsonObject) -> WireRequest:
         """The event, with the id of its notification as `webhook-id`."""
-        return _identified(super().request(document), document)
+        return WireRequest(body=encode(document), headers=(*self.headers, *_identity(document)))
 
     def sample(self, case: Case) -> WireRequest:
         """The case, with its `webhook-id` too."""
-        return _identified(super().sample(case), decode_object(case.body))
+        identity = _identity(decode_object(case.body))
+        return WireRequest(body=case.body, headers=(*self.headers, *identity))
 
     def carried(self, profile: Profile) -> frozenset[str]:
         """Everything; a masked phone is not the phone."""
@@ -174,12 +195,47 @@ class StandardWebhooks(Dialect):
         return Acknowledgement(outcome=outcome_of_status(response.status))
 
 
-def _identified(request: WireRequest, document: JsonObject) -> WireRequest:
+class _Figure(Struct):
+    """Money as an event writes it."""
+
+    amount: str
+    currency: str
+
+
+class _Said(Struct, rename={"figure": "amount"}):
+    """What an event says of the fields that mean money, word for word."""
+
+    id: str
+    kind: str
+    direction: str
+    status: str
+    figure: _Figure | None
+    bank_reference: str | None
+    end_to_end_id: str | None
+    account: str | None
+
+    @property
+    def amount(self) -> Money | None:
+        """The amount as `read` takes it: never negative."""
+        if self.figure is None:
+            return None
+        money = read_amount(self.figure.amount, self.figure.currency)
+        return None if money.minor < 0 else money
+
+
+class _Event(Struct):
+    data: _Said
+
+
+_said_by: Final = Decoder(_Event).decode
+
+
+def _identity(document: JsonObject) -> Headers:
     data = document.get("data")
     identifier = data.get("id") if isinstance(data, dict) else None
     if not isinstance(identifier, str):
-        return request
-    return request.with_headers((ID, identifier.encode("utf-8", "replace")))
+        return ()
+    return ((ID, identifier.encode("utf-8", "replace")),)
 
 
 # ------------------------------------------------------------------------------- data → reading
@@ -219,20 +275,25 @@ def _reading(data: Fields) -> Reading:
 
 def _word(data: Fields, name: str, words: type[Word]) -> Word | None:
     text = data.text(name)
-    if text in set(words):
-        return words(text)
+    try:
+        return words(text or "")
+    except ValueError:
+        pass
     data.doubt(name, "is missing" if text is None else f"is the unknown word {text!r}")
     return None
 
 
 def _text(data: Fields, name: str) -> str | None:
     # An event is exact, unlike a bank's message: what stands at its edges was meant.
-    return "" if data.raw(name) == "" else data.text(name, strip=False)
+    value = data.raw(name)
+    if value is None:
+        return None
+    return "" if value == "" else data.text(name, strip=False)
 
 
 def _texts(data: Fields, name: str) -> tuple[str, ...]:
     value = data.raw(name)
-    if value is None:
+    if value is None or value == []:
         return ()
     if not isinstance(value, list):
         data.doubt(name, "is not a list")
@@ -243,6 +304,8 @@ def _texts(data: Fields, name: str) -> tuple[str, ...]:
 
 
 def _money(data: Fields, name: str) -> Money | None:
+    if data.raw(name) is None:
+        return None
     value = data.nested(name)
     return value.money("amount", value.currency("currency", ""))
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import ClassVar, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -295,6 +296,7 @@ class Xente(Dialect):
         )
 
 
+@lru_cache(maxsize=256)
 def _fold(name: str) -> str:
     return name.replace("_", "").lower()
 

@@ -6,6 +6,7 @@ import binascii
 import hmac
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Final
 
@@ -16,6 +17,12 @@ from arifa.wire import WireRequest
 
 CHALLENGE: Final = (b"www-authenticate", b'Basic realm="arifa"')
 """What a refusal by this proof carries (RFC 7617, 2)."""
+
+
+@lru_cache(maxsize=1024)
+def _digests(username: str | None, passwords: tuple[str, ...]) -> tuple[bytes, ...]:
+    """The hashes of what is expected, which are the same for every request of a source."""
+    return tuple(sha256(f"{username}:{password}".encode()).digest() for password in passwords)
 
 
 class Basic(Proof):
@@ -49,8 +56,7 @@ class Basic(Proof):
             raise NotGenuine("the Basic credentials are not base64") from None
         # Hashes of one length: neither a length nor a common beginning shows in the time taken.
         digest, fits = sha256(given).digest(), False
-        for password in credentials.passwords:
-            expected = sha256(f"{credentials.username}:{password}".encode()).digest()
+        for expected in _digests(credentials.username, credentials.passwords):
             fits |= hmac.compare_digest(expected, digest)
         if not fits or not credentials.username:
             raise NotGenuine("the user or the password is not the one agreed")

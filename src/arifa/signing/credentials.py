@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -17,7 +17,8 @@ class Credentials:
 
     Attributes:
         public_keys: the other side's, PEM (SPKI, PKCS#1 or an X.509 certificate), newest first.
-        private_key: ours, PEM.
+        private_key: ours, PEM; `old_private_keys` still open what is encrypted to them, and sign
+            nothing.
         secrets: HMAC keys as bytes, newest first; the newest signs, all verify.
         username, passwords: HTTP Basic (RFC 7617), newest password first.
         addresses: CIDR networks that the peer must be in; empty means no list.
@@ -25,10 +26,22 @@ class Credentials:
 
     public_keys: tuple[bytes, ...] = ()
     private_key: bytes | None = None
+    old_private_keys: tuple[bytes, ...] = ()
     secrets: tuple[bytes, ...] = ()
     username: str | None = None
     passwords: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
+
+    @property
+    def newest(self) -> Credentials:
+        """The same without all but the newest of each: what is left when a rotation is over."""
+        return replace(
+            self,
+            public_keys=self.public_keys[:1],
+            old_private_keys=(),
+            secrets=self.secrets[:1],
+            passwords=self.passwords[:1],
+        )
 
     def __repr__(self) -> str:
         # Never the values: a repr reaches logs and tracebacks.
@@ -62,6 +75,7 @@ def normal_address(text: str) -> IPv4Address | IPv6Address | None:
     return address
 
 
+@lru_cache(maxsize=4096)
 def is_within(address: str | None, networks: tuple[str, ...]) -> bool:
     """Whether `address` lies in one of the networks; what is not an address lies in none."""
     found = None if address is None else normal_address(address)

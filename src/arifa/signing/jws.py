@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Final
 
 from arifa.errors import NotGenuine, Refused
@@ -19,8 +19,10 @@ from arifa.wire import WireRequest
 
 if TYPE_CHECKING:
     from joserfc.jwk import RSAKey
+    from joserfc.jws import JWSRegistry
 
 ALGORITHM: Final = "RS256"
+AUDIENCE: Final = "aud"
 CONTENT_TYPE: Final = b"application/jose"
 
 
@@ -59,25 +61,30 @@ class Jws(Proof):
         )
 
 
-def signed_content(text: bytes, credentials: Credentials) -> bytes:
+def signed_content(text: bytes, credentials: Credentials, audience: str | None = None) -> bytes:
     """The content of a compact JWS by one of the public keys.
 
+    Args:
+        audience: whom it must have been signed for, if anybody in particular.
+
     Raises:
-        NotGenuine: it is none.
+        NotGenuine: it is none, or was signed for somebody else.
     """
     from joserfc import jws
 
     for pem in credentials.public_keys:
         try:
-            found = jws.deserialize_compact(text, public_jwk(pem), algorithms=[ALGORITHM])
+            found = jws.deserialize_compact(text, public_jwk(pem), registry=_registry())
         except Exception:  # noqa: BLE001, S112 - the next key may fit; the refusal is below
             continue
+        if audience is not None and found.headers().get(AUDIENCE) != audience:
+            raise NotGenuine("what is within was signed for another receiver")
         return bytes(found.payload)
     raise NotGenuine("there is nothing signed by a known key")
 
 
-def signed(content: bytes, credentials: Credentials) -> bytes:
-    """The compact JWS of `content` by our key.
+def signed(content: bytes, credentials: Credentials, audience: str | None = None) -> bytes:
+    """The compact JWS of `content` by our key, for `audience` if it is for one receiver alone.
 
     Raises:
         Refused: there is no private key.
@@ -87,8 +94,17 @@ def signed(content: bytes, credentials: Credentials) -> bytes:
     if credentials.private_key is None:
         raise Refused("our private key is needed; give it with --private-key FILE")
     key = private_jwk(credentials.private_key)
-    text: str = jws.serialize_compact({"alg": ALGORITHM}, content, key, algorithms=[ALGORITHM])
+    header = {"alg": ALGORITHM} if audience is None else {"alg": ALGORITHM, AUDIENCE: audience}
+    text: str = jws.serialize_compact(header, content, key, registry=_registry())
     return text.encode("ascii")
+
+
+@cache
+def _registry() -> JWSRegistry:
+    from joserfc.jws import JWSRegistry
+    from joserfc.registry import HeaderParameter
+
+    return JWSRegistry({AUDIENCE: HeaderParameter("Audience", "str")}, [ALGORITHM])
 
 
 # Loading a private key proves its numbers, which takes longer than using it (30 ms, measured).

@@ -111,6 +111,18 @@ def private_fingerprint(pem: bytes) -> str:
     return _fingerprint(rsa_private_key(pem).public_key())
 
 
+def public_half(pem: bytes) -> bytes:
+    """The public key, SPKI PEM, that belongs to an RSA private key in PEM.
+
+    Raises:
+        Refused: as `rsa_private_key`.
+    """
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = rsa_private_key(pem).public_key()
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
 def _fingerprint(key: RSAPublicKey) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 

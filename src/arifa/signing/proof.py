@@ -23,9 +23,12 @@ class Proof(ABC):
         verifies_with, signs_with: the names of the `Credentials` it cannot do without, for the two
             directions; a source or an endpoint that lacks one is refused when it is made.
         is_optional: it runs only where its credentials are configured.
+        is_plural: one request carries the signatures of several secrets, and one that fits is
+            enough.
         is_envelope: the message lies inside what it proves, so it must be opened to be read.
     """
 
+    is_plural: ClassVar[bool] = False
     is_envelope: ClassVar[bool] = False
     covers: frozenset[str] = EVERYTHING
     verifies_with: ClassVar[tuple[str, ...]] = ()

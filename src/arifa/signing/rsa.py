@@ -5,6 +5,8 @@ from __future__ import annotations
 import binascii
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
+from functools import cache
+from typing import TYPE_CHECKING
 
 from arifa.errors import NotGenuine, Refused, Unreadable
 from arifa.signing.credentials import Credentials
@@ -12,7 +14,22 @@ from arifa.signing.keys import rsa_private_key, rsa_public_key
 from arifa.signing.proof import Proof, the_only
 from arifa.wire import WireRequest
 
+if TYPE_CHECKING:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.hashes import SHA256
+
 OtherBytes = Callable[[WireRequest, Mapping[str, str]], bytes | None]
+
+
+@cache
+def _scheme() -> tuple[PKCS1v15, SHA256, type[InvalidSignature]]:
+    """Padding, hash, and the error of what does not fit; loaded when first used, and kept."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    return PKCS1v15(), SHA256(), InvalidSignature
 
 
 class RsaSha256(Proof):
@@ -64,14 +81,11 @@ class RsaSha256(Proof):
 
     @staticmethod
     def _is_signed(body: bytes, signature: bytes, credentials: Credentials) -> bool:
-        from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-        from cryptography.hazmat.primitives.hashes import SHA256
-
+        padding, algorithm, invalid = _scheme()
         for pem in credentials.public_keys:
             try:
-                rsa_public_key(pem).verify(signature, body, PKCS1v15(), SHA256())
-            except InvalidSignature:
+                rsa_public_key(pem).verify(signature, body, padding, algorithm)
+            except invalid:
                 continue
             return True
         return False
@@ -82,11 +96,8 @@ class RsaSha256(Proof):
         Raises:
             Refused: there is no private key.
         """
-        from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-        from cryptography.hazmat.primitives.hashes import SHA256
-
         if credentials.private_key is None:
             raise Refused("an RSA private key is needed to sign; give it with --private-key FILE")
-        key = rsa_private_key(credentials.private_key)
-        signature = key.sign(request.body, PKCS1v15(), SHA256())
+        padding, algorithm, _ = _scheme()
+        signature = rsa_private_key(credentials.private_key).sign(request.body, padding, algorithm)
         return request.with_headers((self.header, b64encode(signature)))

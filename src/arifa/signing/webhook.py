@@ -12,17 +12,20 @@ import hmac
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from secrets import token_bytes
 from typing import Final
 
 from arifa.errors import NotGenuine, Refused
 from arifa.signing.credentials import Credentials
+from arifa.signing.mac import keyed_hash
 from arifa.signing.proof import Proof, the_only
 from arifa.wire import WireRequest
 
 TOLERANCE_SECONDS: Final = 300
 SIGNATURES_MAX: Final = 32
 SECRET_BYTES: Final = 32
+SEED_BYTES: Final = 32
 ID, TIMESTAMP, SIGNATURE = b"webhook-id", b"webhook-timestamp", b"webhook-signature"
 _HMAC, _ED25519_PRIVATE, _ED25519_PUBLIC = b"whsec_", b"whsk_", b"whpk_"
 _SECONDS: Final = re.compile(rb"[0-9]{1,12}")
@@ -32,6 +35,7 @@ _IDENTITY: Final = re.compile(rb"[!-\-/-~]{1,255}")
 _LENGTHS: Final = {_HMAC: range(24, 257), _ED25519_PRIVATE: (32, 64), _ED25519_PUBLIC: (32,)}
 
 
+@lru_cache(maxsize=1024)
 def secret_bytes(text: bytes) -> bytes:
     """The key that a `whsec_`, `whsk_` or `whpk_` text stands for; padding may be missing.
 
@@ -59,9 +63,35 @@ def new_secret() -> str:
     return (_HMAC + b64encode(token_bytes(SECRET_BYTES))).decode("ascii")
 
 
+def new_key_pair() -> tuple[bytes, bytes]:
+    """A new Ed25519 pair: (`whsk_` text that signs, `whpk_` text that verifies)."""
+    private = _ED25519_PRIVATE + b64encode(token_bytes(SEED_BYTES))
+    return private, public_half(private)
+
+
+def is_private_key(secret: bytes) -> bool:
+    """Whether it is a `whsk_` text: there is a public half, for the other side."""
+    return secret.startswith(_ED25519_PRIVATE)
+
+
+def public_half(private: bytes) -> bytes:
+    """The `whpk_` text that belongs to a `whsk_` one.
+
+    Raises:
+        Refused: it is no such text.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    if not is_private_key(private):
+        raise Refused("this is not a private key that begins with 'whsk_'")
+    key = Ed25519PrivateKey.from_private_bytes(secret_bytes(private)[:SEED_BYTES])
+    return _ED25519_PUBLIC + b64encode(key.public_key().public_bytes_raw())
+
+
 class WebhookSignature(Proof):
     """Any of the configured secrets and keys may have signed; all of ours sign, for rotation."""
 
+    is_plural = True
     verifies_with = ("secrets",)
     signs_with = ("secrets",)
 
@@ -89,7 +119,7 @@ class WebhookSignature(Proof):
         for secret in credentials.secrets:
             key = secret_bytes(secret)
             if secret.startswith(_HMAC):
-                expected = hmac.digest(key, message, "sha256")
+                expected = keyed_hash(key, message)
                 for version, value in given:
                     fits |= version == b"v1" and hmac.compare_digest(expected, value)
             else:
@@ -133,7 +163,7 @@ def _signatures(header: bytes) -> Iterator[tuple[bytes, bytes]]:
 def _signed(secret: bytes, message: bytes) -> bytes:
     key = secret_bytes(secret)
     if secret.startswith(_HMAC):
-        return b"v1," + b64encode(hmac.digest(key, message, "sha256"))
+        return b"v1," + b64encode(keyed_hash(key, message))
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     if not secret.startswith(_ED25519_PRIVATE):
