@@ -8,13 +8,16 @@ suite holds it against. Errors of the driver are translated where the transactio
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from itertools import chain
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
+
+from arifa.store.arrays import PACKERS
 
 _POSTGRES_TYPES: Final = {"Text": "text", "BigInteger": "bigint", "LargeBinary": "bytea"}
 _INSERT_MAX: Final = 64
@@ -45,21 +48,53 @@ def insert(
 
     `end` is the end of the statement: `ON CONFLICT DO NOTHING` passes over rows that are there.
     """
+    return inserted(start_insert(connection, table, columns, rows, end=end))
+
+
+def start_insert(
+    connection: Connection,
+    table: sa.Table,
+    columns: tuple[str, ...],
+    rows: Sequence[Sequence[Any]],
+    *,
+    end: str = "",
+) -> list[Any]:
+    """As `insert`, within `together`: gives what `inserted` counts when that has ended."""
     if is_sqlite(connection):
         # One step of many rows, not a step a row: the interpreter is let go once, instead of being
         # fought over with the event loop for every row; and a statement more costs as much as a row.
-        inserted = 0
-        for begin in range(0, len(rows), _INSERT_MAX):
-            part = rows[begin : begin + _INSERT_MAX]
-            statement = _sqlite_insert(table, columns, len(part), end)
-            values = list(chain.from_iterable(part))
-            inserted += driver(connection).execute(statement, values).rowcount
-        return inserted
-    # One statement and one round trip for the whole group, whatever its size.
-    arrays = [list(column) for column in zip(*rows, strict=True)]
-    statement = _postgres_insert(table, columns) + end
-    count: int = driver(connection).execute(statement.encode(), arrays).rowcount
-    return count
+        execute_one = driver(connection).execute
+        return [
+            execute_one(
+                _sqlite_insert(table, columns, len(part), end), list(chain.from_iterable(part))
+            )
+            for begin in range(0, len(rows), _INSERT_MAX)
+            if (part := rows[begin : begin + _INSERT_MAX])
+        ]
+    # One statement for the whole group, whatever its size.
+    packers = _packers(table, columns)
+    columns_of = zip(packers, zip(*rows, strict=True), strict=True)
+    arrays = [packed(column) for packed, column in columns_of]
+    return [driver(connection).execute(_postgres_insert(table, columns, end), arrays)]
+
+
+def inserted(started: Iterable[Any]) -> int:
+    """How many rows these statements inserted."""
+    return sum(cursor.rowcount for cursor in started)
+
+
+@contextmanager
+def together(connection: Connection) -> Iterator[None]:
+    """Statements within go to PostgreSQL in one round trip, and their results come at the end.
+
+    Nine of a group took nine, each of which lets the interpreter go and has to get it back. Only
+    what asks for nothing may be within; an error is raised by the end at the latest.
+    """
+    if is_sqlite(connection):
+        yield
+        return
+    with driver(connection).pipeline():
+        yield
 
 
 @cache
@@ -70,12 +105,20 @@ def _sqlite_insert(table: sa.Table, columns: tuple[str, ...], size: int, end: st
 
 
 @cache
-def _postgres_insert(table: sa.Table, columns: tuple[str, ...]) -> str:
+def _postgres_insert(table: sa.Table, columns: tuple[str, ...], end: str) -> bytes:
     arrays = ", ".join(
         f"%b::{_POSTGRES_TYPES[type(table.c[name].type).__name__]}[]" for name in columns
     )
     names = ", ".join(columns)
-    return f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays})"  # noqa: S608
+    text = f"INSERT INTO {table.name} ({names}) SELECT * FROM unnest({arrays}){end}"  # noqa: S608
+    return text.encode()
+
+
+@cache
+def _packers(
+    table: sa.Table, columns: tuple[str, ...]
+) -> tuple[Callable[[Sequence[Any]], bytes], ...]:
+    return tuple(PACKERS[type(table.c[name].type).__name__] for name in columns)
 
 
 def select_by_keys(

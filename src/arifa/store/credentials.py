@@ -11,6 +11,7 @@ from arifa.store.vault import Vault
 class _Stored(msgspec.Struct, frozen=True, omit_defaults=True):
     public_keys: tuple[bytes, ...] = ()
     private_key: bytes | None = None
+    old_private_keys: tuple[bytes, ...] = ()
     secrets: tuple[bytes, ...] = ()
     username: str | None = None
     passwords: tuple[str, ...] = ()
@@ -22,6 +23,7 @@ def sealed(vault: Vault, credentials: Credentials, place: str) -> bytes:
     stored = _Stored(
         public_keys=credentials.public_keys,
         private_key=credentials.private_key,
+        old_private_keys=credentials.old_private_keys,
         secrets=credentials.secrets,
         username=credentials.username,
         passwords=credentials.passwords,
@@ -40,6 +42,7 @@ def opened(vault: Vault, value: bytes, place: str) -> Credentials:
     return Credentials(
         public_keys=stored.public_keys,
         private_key=stored.private_key,
+        old_private_keys=stored.old_private_keys,
         secrets=stored.secrets,
         username=stored.username,
         passwords=stored.passwords,

@@ -4,14 +4,15 @@
        ▲                  │                dead
        └──── retry ◄──────┘                cancelled
 
-A claim is by state, never by a cursor. A lease belongs to a worker, by the database's clock, and
-each claim raises the fence: a result with an old fence is kept as an attempt and changes nothing.
+A claim is by state, never by a cursor, and by endpoint: the index of what is due begins with it, so
+that a million rows that wait for one endpoint are not met by a claim for another. A lease belongs
+to a worker, by the database's clock, and each claim raises the fence: a result with an old fence is
+kept as an attempt and changes nothing.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -19,13 +20,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from arifa.errors import NotFound
-from arifa.store import bulk, merchants
-from arifa.store.schema import attempts, deliveries, notifications, workers
+from arifa.store import bulk, merchants, notifications, ordering
+from arifa.store.ordering import Key
+from arifa.store.schema import attempts, deliveries, endpoints, workers
+from arifa.store.schema import notifications as notifications_table
 
 LEASE_SECONDS: Final = 30
 ABANDONED: Final = "abandoned"
 """The last cause of a delivery whose worker went away with it."""
-NONE_BUSY: Final[Mapping[str, int]] = {}
+SKIPPED: Final = "skipped"
+"""The last cause of a delivery that a person has passed over."""
 
 
 class DeliveryState(StrEnum):
@@ -45,15 +49,22 @@ class Entry(NamedTuple):
     id: str
     notification: str
     endpoint: str
-    next_attempt_at: int
+    next_attempt_at: int | None
     created_at: int
     state: str = DeliveryState.PENDING.value
     attempt_count: int = 0
     fence: int = 0
+    order_key: str | None = None
+    sequence: int | None = None
+    url: str | None = None
+    replay_of: str | None = None
 
 
 class Claimed(NamedTuple):
-    """A delivery that this worker may try now."""
+    """A delivery that this worker may try now.
+
+    `url` is where it goes, if not to the endpoint's own; `replay_of` the delivery that it repeats.
+    """
 
     merchant: str
     id: str
@@ -62,10 +73,19 @@ class Claimed(NamedTuple):
     attempt_count: int
     fence: int
     created_at: int
+    url: str | None = None
+    replay_of: str | None = None
+    order_key: str | None = None
 
 
 class AttemptResult(NamedTuple):
-    """What one try came to, and what becomes of the delivery."""
+    """What one try came to, and what becomes of the delivery.
+
+    Attributes:
+        reference: what the receiver calls the notification.
+        retry_after: seconds that it asks to be left alone; not kept.
+        gone: the endpoint's URL, where that has said that it is gone for good; not kept.
+    """
 
     claimed: Claimed
     started_at: int
@@ -75,11 +95,28 @@ class AttemptResult(NamedTuple):
     detail: str | None
     state: DeliveryState
     next_attempt_at: int | None
+    reference: str | None = None
+    retry_after: float | None = None
+    gone: str | None = None
 
 
 def insert(connection: Connection, entries: list[Entry]) -> None:
-    """Queue deliveries."""
-    bulk.insert(connection, deliveries, Entry._fields, entries)
+    """Queue deliveries; those with an `order_key` get their places in its order."""
+    plain = [entry[:_PLAIN] for entry in entries if entry[_PLAIN:] == _NO_MORE]
+    if plain:
+        bulk.insert(connection, deliveries, Entry._fields[:_PLAIN], plain)
+    if len(plain) < len(entries):
+        whole = [entry for entry in entries if entry[_PLAIN:] != _NO_MORE]
+        ordered = [entry for entry in whole if entry.order_key is not None]
+        rows = [entry for entry in whole if entry.order_key is None]
+        rows += ordering.placed(connection, ordered)
+        bulk.insert(connection, deliveries, Entry._fields, rows)
+
+
+_PLAIN: Final = Entry._fields.index("order_key")
+"""How many of an entry's columns the usual one has: the rest are for ordered endpoints, replays and
+URLs of a delivery's own."""
+_NO_MORE: Final = (None,) * (len(Entry._fields) - _PLAIN)
 
 
 # ---------------------------------------------------------------------------------- workers
@@ -152,132 +189,134 @@ def leave(connection: Connection, worker: str) -> None:
 
 
 def claim(
-    connection: Connection,
-    worker: str,
-    now_us: int,
-    limit: int,
-    exclude: Collection[str] = (),
-    *,
-    busy: Mapping[str, int] = NONE_BUSY,
-    per_endpoint: int | None = None,
+    connection: Connection, worker: str, now_us: int, wanted: Sequence[tuple[str, int]]
 ) -> list[Claimed]:
-    """Take up to `limit` deliveries that are due, those that are due longest first.
+    """Take what is due, of each endpoint that is named up to so many, what is due longest first.
 
     Args:
-        exclude: endpoints that get nothing now.
-        busy: how many attempts are open to an endpoint already.
-        per_endpoint: how many may be; what is due beyond stays for another time, or for another
-            worker.
+        wanted: (endpoint, how many at most).
     """
-    taken: list[Claimed] = []
-    closed, open_to = set(exclude), Counter(busy)
-    if per_endpoint is not None:
-        closed.update(name for name, count in open_to.items() if count >= per_endpoint)
-    while len(taken) < limit:
-        rows = _due(connection, now_us, limit - len(taken), closed)
-        before = len(closed)
-        chosen = []
-        for row in rows:
-            if per_endpoint is not None and open_to[row.endpoint] >= per_endpoint:
-                closed.add(row.endpoint)
-                continue
-            open_to[row.endpoint] += 1
-            chosen.append(row)
-        if chosen:
-            keys = [(worker, row.merchant, row.id) for row in chosen]
-            _update_all(connection, _CLAIM_SQLITE, _CLAIM_POSTGRES, keys)
-            taken += [_claimed(row) for row in chosen]
-        if len(closed) == before:
-            # Nobody was passed over, so there is no more.
-            break
-    return taken
-
-
-def _due(
-    connection: Connection, now_us: int, limit: int, closed: Collection[str]
-) -> Sequence[Row[Any]]:
-    if not closed:
-        return connection.execute(_DUE, {"now": now_us, "most": limit}).all()
-    values = {"now": now_us, "most": limit, "closed": sorted(closed)}
-    return connection.execute(_DUE_ELSEWHERE, values).all()
-
-
-def _claimed(row: Row[Any]) -> Claimed:
-    return Claimed(
-        row.merchant,
-        row.id,
-        row.notification,
-        row.endpoint,
-        row.attempt_count,
-        row.fence + 1,
-        row.created_at,
-    )
-
-
-_DUE: Final[sa.Select[Any]] = (
-    sa.select(
-        deliveries.c.merchant,
-        deliveries.c.id,
-        deliveries.c.notification,
-        deliveries.c.endpoint,
-        deliveries.c.attempt_count,
-        deliveries.c.fence,
-        deliveries.c.created_at,
-    )
-    .where(
-        # As text, so that the partial index is used whatever the parameters are.
-        sa.text("state = 'pending'"),
-        deliveries.c.next_attempt_at <= sa.bindparam("now"),
-    )
-    .order_by(deliveries.c.next_attempt_at)
-    .limit(sa.bindparam("most"))
-    .with_for_update(skip_locked=True)
-)
-_DUE_ELSEWHERE: Final[sa.Select[Any]] = _DUE.where(
-    deliveries.c.endpoint.not_in(sa.bindparam("closed", expanding=True))
-)
-# By hand, like the intake's: through SQLAlchemy, a row at a time, they cost several times as much.
-_CLAIM_SQLITE: Final = (
-    "UPDATE deliveries SET state = 'sending', worker = ?, fence = fence + 1 "
-    "WHERE merchant = ? AND id = ?"
-)
-_CLAIM_POSTGRES: Final = (
-    b"UPDATE deliveries AS d SET state = 'sending', worker = c.w, fence = d.fence + 1 "
-    b"FROM unnest(%b::text[], %b::text[], %b::text[]) AS c (w, m, i) "
-    b"WHERE d.merchant = c.m AND d.id = c.i"
-)
-
-
-def _update_all(
-    connection: Connection, sqlite: str, postgres: bytes, rows: Sequence[tuple[Any, ...]]
-) -> int:
-    """Run an update for each row of values; gives how many rows it changed."""
     driver = bulk.driver(connection)
     if bulk.is_sqlite(connection):
-        cursor = driver.executemany(sqlite, rows)
+        rows = []
+        for endpoint, room in wanted:
+            values = (worker, endpoint, now_us, room)
+            rows += driver.execute(_CLAIM_SQLITE, values).fetchall()
     else:
-        cursor = driver.execute(postgres, [list(column) for column in zip(*rows, strict=True)])
-    return int(cursor.rowcount)
+        names, rooms = [list(column) for column in zip(*wanted, strict=True)] or ([], [])
+        rows = driver.execute(_CLAIM_POSTGRES, (names, rooms, now_us, worker)).fetchall()
+    rows.sort(key=_due_first)
+    return [Claimed(*row[:-1]) for row in rows]
 
 
-def record(connection: Connection, worker: str, results: list[AttemptResult]) -> int:
-    """Keep the attempts, and move each delivery whose fence is still ours; gives how many moved.
+def _due_first(row: Sequence[Any]) -> tuple[int, str]:
+    return row[-1], row[1]
+
+
+_CLAIMED: Final = ", ".join(f"d.{name}" for name in (*Claimed._fields, "next_attempt_at"))
+# By hand, like the intake's: through SQLAlchemy, a row at a time, they cost several times as much.
+_CLAIM_SQLITE: Final = (
+    "UPDATE deliveries SET state = 'sending', worker = ?, fence = fence + 1 "  # noqa: S608
+    "WHERE rowid IN (SELECT rowid FROM deliveries WHERE state = 'pending' "
+    "AND next_attempt_at IS NOT NULL AND endpoint = ? AND next_attempt_at <= ? "
+    f"ORDER BY next_attempt_at LIMIT ?) RETURNING {_CLAIMED.replace('d.', '')}"
+)
+_CLAIM_POSTGRES: Final = (
+    b"WITH due AS (SELECT e.merchant, e.id FROM unnest(%b::text[], %b::bigint[]) AS w (name, room) "
+    b"CROSS JOIN LATERAL (SELECT merchant, id FROM deliveries WHERE state = 'pending' "
+    b"AND next_attempt_at IS NOT NULL AND endpoint = w.name AND next_attempt_at <= %b "
+    b"ORDER BY next_attempt_at LIMIT w.room FOR UPDATE SKIP LOCKED) AS e) "
+    b"UPDATE deliveries AS d SET state = 'sending', worker = %b, fence = d.fence + 1 FROM due "
+    b"WHERE d.merchant = due.merchant AND d.id = due.id RETURNING " + _CLAIMED.encode()
+)
+
+
+def record(
+    connection: Connection, worker: str, results: Sequence[AttemptResult]
+) -> list[AttemptResult]:
+    """Keep the attempts, and move each delivery whose fence is still ours; gives those that moved.
 
     An attempt's number is its claim's fence, which no two claims of a delivery share: a zombie's
     has a place of its own, and a group may be recorded again where its commit's fate is not known.
     """
     if not results:
-        return 0
+        return []
     # Always in this order, so that two nodes cannot wait for each other.
     ordered = sorted(results, key=lambda result: (result.claimed.merchant, result.claimed.id))
-    moves = [_moves(result) for result in ordered]
-    moved = _update_all(connection, _RECORD_SQLITE, _RECORD_POSTGRES, moves)
-    if moved != len(ordered):
-        ordered = [result for result in ordered if not _is_kept(connection, result.claimed)]
-    if ordered:
-        rows = [_attempt(worker, result) for result in ordered]
+    if _moved(connection, ordered) == len(ordered):
+        moved = fresh = ordered
+    else:
+        fresh = [result for result in ordered if not _is_kept(connection, result.claimed)]
+        moved = [result for result in fresh if _has_moved(connection, result)]
+    if fresh:
+        rows = [_attempt(worker, result) for result in fresh]
         bulk.insert(connection, attempts, _ATTEMPT, rows)
     return moved
+
+
+def _moved(connection: Connection, results: Sequence[AttemptResult]) -> int:
+    rows = [_moves(result) for result in results]
+    driver = bulk.driver(connection)
+    if bulk.is_sqlite(connection):
+        return int(driver.executemany(_RECORD_SQLITE, rows).rowcount)
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    return int(driver.execute(_RECORD_POSTGRES, columns).rowcount)
+
+
+def _has_moved(connection: Connection, result: AttemptResult) -> bool:
+    """Whether it was this result that brought its delivery to where it stands."""
+    claimed = result.claimed
+    query = sa.select(deliveries.c.fence, deliveries.c.state, deliveries.c.next_attempt_at).where(
+        deliveries.c.merchant == claimed.merchant, deliveries.c.id == claimed.id
+    )
+    row = connection.execute(query).first()
+    wanted = (claimed.fence, result.state.value, result.next_attempt_at)
+    return row is not None and tuple(row) == wanted
+
+
+def give_up(connection: Connection, claimed: Claimed, cause: str, now_us: int) -> None:
+    """End a delivery whose attempts cannot be recorded at all, so that it is not sent for ever."""
+    connection.execute(
+        sa.update(deliveries)
+        .where(
+            deliveries.c.merchant == claimed.merchant,
+            deliveries.c.id == claimed.id,
+            deliveries.c.fence == claimed.fence,
+            deliveries.c.state == DeliveryState.SENDING.value,
+        )
+        .values(
+            state=DeliveryState.DEAD.value,
+            worker=None,
+            next_attempt_at=None,
+            finished_at=now_us,
+            last_status=None,
+            last_cause=cause,
+        )
+    )
+
+
+def skip(connection: Connection, row: Row[Any], now_us: int) -> bool:
+    """Cancel a delivery that waits or is dead; what waits behind it in its order goes on.
+
+    False where it is being sent, or has ended otherwise.
+    """
+    found = connection.execute(
+        sa.update(deliveries)
+        .where(
+            deliveries.c.merchant == row.merchant,
+            deliveries.c.id == row.id,
+            deliveries.c.state.in_((DeliveryState.PENDING.value, DeliveryState.DEAD.value)),
+        )
+        .values(
+            state=DeliveryState.CANCELLED.value,
+            next_attempt_at=None,
+            finished_at=now_us,
+            last_cause=SKIPPED,
+        )
+    )
+    if found.rowcount and row.order_key is not None:
+        ordering.release(connection, [Key(row.merchant, row.endpoint, row.order_key)], now_us)
+    return found.rowcount == 1
 
 
 def _moves(result: AttemptResult) -> tuple[object, ...]:
@@ -310,6 +349,7 @@ def _attempt(worker: str, result: AttemptResult) -> tuple[object, ...]:
         result.status,
         result.cause,
         result.detail,
+        result.reference,
     )
 
 
@@ -339,29 +379,64 @@ _ATTEMPT: Final = tuple(attempts.c.keys())
 
 def notifications_of(
     connection: Connection, claims: Iterable[Claimed]
-) -> dict[tuple[str, str], Row[Any]]:
-    """(merchant, notification) → its row, of what was claimed together."""
+) -> list[notifications.Entry]:
+    """The notifications of what was claimed together."""
     wanted: dict[str, set[str]] = {}
     for claimed in claims:
         wanted.setdefault(claimed.merchant, set()).add(claimed.notification)
-    found = {}
-    for merchant, identities in wanted.items():
-        rows = connection.execute(_NOTIFICATIONS, {"owner": merchant, "ids": sorted(identities)})
-        found.update({(merchant, row.id): row for row in rows})
-    return found
+    return [
+        notifications.Entry(*row)
+        for merchant, ids in wanted.items()
+        for row in bulk.select_by_keys(
+            connection,
+            notifications_table,
+            notifications.Entry._fields,
+            merchant=merchant,
+            key="id",
+            keys=ids,
+        )
+    ]
 
 
-_NOTIFICATIONS: Final = sa.select(notifications).where(
-    notifications.c.merchant == sa.bindparam("owner"),
-    notifications.c.id.in_(sa.bindparam("ids", expanding=True)),
+def heads(connection: Connection) -> dict[str, int]:
+    """Endpoint → when its first pending delivery is due: a step of the index for each endpoint."""
+    rows = bulk.execute(connection, _HEADS, ()).fetchall()
+    return {row[0]: int(row[1]) for row in rows}
+
+
+class Due(NamedTuple):
+    """When the first of the pending deliveries is due, in microseconds UTC; None without any.
+
+    Attributes:
+        active: of those that are to be sent.
+        held: of those whose endpoint is paused or disabled: they wait until it is resumed.
+    """
+
+    active: int | None
+    held: int | None
+
+
+def next_due(connection: Connection) -> Due:
+    """When the next pending delivery is due, and apart from it the next of those that are held."""
+    query = sa.select(endpoints.c.id).where(endpoints.c.state != "active")
+    held = set(connection.execute(query).scalars())
+    found = heads(connection).items()
+    return Due(
+        min((at for endpoint, at in found if endpoint not in held), default=None),
+        min((at for endpoint, at in found if endpoint in held), default=None),
+    )
+
+
+_IS_DUE: Final = "state = 'pending' AND next_attempt_at IS NOT NULL"
+# Neither engine skips through an index by itself.
+_HEADS: Final = (
+    "WITH RECURSIVE found (endpoint) AS ("  # noqa: S608
+    f"SELECT min(endpoint) FROM deliveries WHERE {_IS_DUE} "
+    f"UNION ALL SELECT (SELECT min(d.endpoint) FROM deliveries AS d WHERE {_IS_DUE} "
+    "AND d.endpoint > found.endpoint) FROM found WHERE found.endpoint IS NOT NULL) "
+    "SELECT endpoint, (SELECT min(d.next_attempt_at) FROM deliveries AS d "
+    f"WHERE {_IS_DUE} AND d.endpoint = found.endpoint) FROM found WHERE endpoint IS NOT NULL"
 )
-
-
-def next_due(connection: Connection) -> int | None:
-    """When the next pending delivery is due."""
-    query = sa.select(sa.func.min(deliveries.c.next_attempt_at)).where(sa.text("state = 'pending'"))
-    found: int | None = connection.execute(query).scalar()
-    return found
 
 
 # ---------------------------------------------------------------------------------- reading

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -47,6 +48,14 @@ class Body(NamedTuple):
     body: bytes
 
 
+Values = tuple[
+    str, str, str, int, str | None, str, str | None, bytes, int, bytes, int, str, int
+]  # fmt: skip
+"""What is in an `Entry`: the intake makes it without the names."""
+BodyValues = tuple[str, str, bytes, bytes]
+"""What is in a `Body`."""
+
+
 class _Head(msgspec.Struct, frozen=True, array_like=True):
     method: str
     target: str
@@ -78,7 +87,9 @@ def pack_head(request: WireRequest) -> bytes:
     return _PACK_HEAD((request.method, request.target, _shown(request.headers)))
 
 
-def _shown(headers: Headers) -> list[tuple[bytes, bytes]]:
+def _shown(headers: Headers) -> Headers | list[tuple[bytes, bytes]]:
+    if HIDDEN.isdisjoint([name.lower() for name, _ in headers]):
+        return headers
     return [(name, b"***" if name.lower() in HIDDEN else value) for name, value in headers]
 
 
@@ -95,11 +106,11 @@ def unpack_answer(packed: bytes) -> WireResponse:
     )
 
 
-def insert(connection: Connection, entries: list[Entry], bodies: list[Body]) -> None:
+def insert(connection: Connection, entries: Sequence[Values], bodies: Sequence[BodyValues]) -> None:
     """Store requests, with the bodies that are not byte-equal repeats."""
-    bulk.insert(connection, inbox, Entry._fields, entries)
+    bulk.start_insert(connection, inbox, Entry._fields, entries)
     if bodies:
-        bulk.insert(connection, inbox_bodies, Body._fields, bodies)
+        bulk.start_insert(connection, inbox_bodies, Body._fields, bodies)
 
 
 def find_answers(

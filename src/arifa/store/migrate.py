@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from arifa.errors import StoreUnfit
-from arifa.store.database import Database, mark_as_ours
+from arifa.errors import StoreUnfit, Unavailable
+from arifa.store.database import Database, ServingLock, mark_as_ours, sqlite_path
 from arifa.store.schema import APPEND_ONLY
 
-HEAD: Final = "0001"
+HEAD: Final = "0005"
 """The newest migration; a test compares it with the files."""
+
+NOT_BESIDE_OLDER: Final = "0005"
+"""An older program may not serve while this migration runs, nor after it."""
 
 _LOCK: Final = 0x4152_4946_4D49_4752
 _VERSIONS: Final = sa.table("alembic_version", sa.column("version_num"))
@@ -54,7 +59,7 @@ def migrate(database: Database) -> str | None:
             f"the database is of version {found}, newer than this program's {HEAD}; "
             f"use the newer program"
         )
-    with database.write() as connection:
+    with _nobody_serves(database, found), database.write() as connection:
         if not database.is_sqlite:
             # Two nodes that start at once: the second waits here, and finds the work done.
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
@@ -63,6 +68,26 @@ def migrate(database: Database) -> str | None:
         _upgrade(connection)
     _check_triggers(database)
     return found
+
+
+@contextmanager
+def _nobody_serves(database: Database, found: str | None) -> Iterator[None]:
+    """Refuse an upgrade that an older program, serving this file, would not live through."""
+    if not database.is_sqlite or found is None or found >= NOT_BESIDE_OLDER:
+        yield
+        return
+    lock = ServingLock(sqlite_path(database.url))
+    try:
+        lock.acquire()
+    except Unavailable as error:
+        raise StoreUnfit(
+            f"the database is of version {found} and has to be upgraded to {HEAD}, but an older "
+            f"arifa serve is using it: stop that one first, then start the new one"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _upgrade(connection: Connection) -> None:

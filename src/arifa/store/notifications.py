@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -14,6 +15,12 @@ from arifa.identifiers import lower_bound, moment_of
 from arifa.notification import Notification, Reading, State
 from arifa.store import bulk, merchants, references
 from arifa.store.schema import notifications
+
+ISSUED: Final = "issue"
+"""The source and the dialect of a notification that was issued here; its inbox row is empty."""
+
+IMPORTED: Final = "imported"
+"""The inbox row of a notification that the merchant had handled before the hub knew of it."""
 
 _IDS_MAX: Final = 500
 _PACK: Final = msgspec.json.Encoder().encode
@@ -35,14 +42,18 @@ class Entry(NamedTuple):
     reading: str
 
 
+Values = tuple[str, str, str, str, str, str, int, str, bytes, str]
+"""What is in an `Entry`: the intake makes it without the names."""
+
+
 def pack_reading(reading: Reading) -> str:
     """The reading as the store keeps it."""
     return _PACK(reading).decode()
 
 
-def insert(connection: Connection, entries: list[Entry]) -> None:
+def insert(connection: Connection, entries: Sequence[Values]) -> None:
     """Store notifications."""
-    bulk.insert(connection, notifications, Entry._fields, entries)
+    bulk.start_insert(connection, notifications, Entry._fields, entries)
 
 
 def accept(connection: Connection, held: Notification) -> Notification:

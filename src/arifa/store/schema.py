@@ -27,12 +27,19 @@ metadata: Final = MetaData()
 Words: Final = Text().with_variant(Text(collation="C"), "postgresql")
 
 
+_IS_DUE: Final = "state = 'pending' AND next_attempt_at IS NOT NULL"
+_IN_ORDER: Final = "order_key IS NOT NULL AND state IN ('pending', 'sending')"
+_IS_REPLAY: Final = "replay_of IS NOT NULL"
+_IS_OPEN: Final = "state <> 'complete'"
+_IS_REVERSAL: Final = "reverses IS NOT NULL"
+
+
 def _key(name: str) -> Column[str]:
     return Column(name, Words, primary_key=True)
 
 
-def _text(name: str, *, null: bool = False) -> Column[str]:
-    return Column(name, Words, nullable=null)
+def _text(name: str, *, null: bool = False, default: str | None = None) -> Column[str]:
+    return Column(name, Words, nullable=null, server_default=default)
 
 
 def _number(name: str, *, null: bool = False) -> Column[int]:
@@ -66,8 +73,10 @@ sources: Final = Table(
     _text("state"),
     _number("created_at"),
     _number("removed_at", null=True),
+    _text("proof", null=True),
 )
-"""`state` is active, paused or removed; a removed source keeps its row, for its history."""
+"""`state` is active, paused or removed; a removed source keeps its row, for its history.
+`proof` is JSON: how it was shown to work before it went live, or who said that it may anyway."""
 
 source_names: Final = Table(
     "source_names", metadata, _key("merchant"), _key("name"), _text("source")
@@ -120,7 +129,27 @@ endpoints: Final = Table(
     _text("state"),
     _number("created_at"),
     _number("removed_at", null=True),
+    _text("settings", default="{}"),
+    _text("state_reason", null=True),
+    _number("state_at", null=True),
+    _bytes("retiring", null=True),
+    _number("retires_at", null=True),
+    _text("proof", null=True),
 )
+"""`state` is active, paused, disabled (by what happened, see `state_reason`) or removed.
+
+`settings` is JSON: time-out, concurrency, rate, schedule, headers, order. `retiring` are the sealed
+credentials of before a rotation, in use until `retires_at`. `proof` is as in `sources`.
+"""
+endpoint_urls: Final = Table(
+    "endpoint_urls",
+    metadata,
+    _key("merchant"),
+    _key("endpoint"),
+    Column("since", BigInteger, primary_key=True),
+    _text("url"),
+)
+"""The URLs that an endpoint has had, so that a replay can go where the first attempts went."""
 endpoint_names: Final = Table(
     "endpoint_names", metadata, _key("merchant"), _key("name"), _text("endpoint")
 )
@@ -165,6 +194,21 @@ notifications: Final = Table(
 )
 
 identities: Final = Table(
+    "identity_keys",
+    metadata,
+    _key("merchant"),
+    Column("key", LargeBinary, primary_key=True),
+    _text("notification"),
+    _text("notification_merchant"),
+    _bytes("money_hash"),
+)
+"""What makes one payment one: never expires, outlives its source, is never partitioned.
+
+A key begins with the first bytes of the identity as its dialect wrote it, and ends with its digest:
+a bank's references come more or less in order, and so do their rows.
+"""
+
+plain_identities: Final = Table(
     "identities",
     metadata,
     _key("merchant"),
@@ -173,7 +217,8 @@ identities: Final = Table(
     _text("notification_merchant"),
     _bytes("money_hash"),
 )
-"""What makes one payment one: never expires, outlives its source, is never partitioned."""
+"""What was claimed before `identity_keys` was there, by digest alone. It is looked into for ever,
+and takes no rows any more: a trigger refuses those of an older program."""
 
 references: Final = Table(
     "references_by_term",
@@ -227,11 +272,16 @@ deliveries: Final = Table(
     _number("finished_at", null=True),
     _number("last_status", null=True),
     _text("last_cause", null=True),
+    _text("url", null=True),
+    _text("replay_of", null=True),
+    _text("order_key", null=True),
+    _number("sequence", null=True),
     Index(
         "deliveries_due",
+        "endpoint",
         "next_attempt_at",
-        sqlite_where=text("state = 'pending'"),
-        postgresql_where=text("state = 'pending'"),
+        sqlite_where=text(_IS_DUE),
+        postgresql_where=text(_IS_DUE),
     ),
     Index(
         "deliveries_sending",
@@ -239,8 +289,49 @@ deliveries: Final = Table(
         sqlite_where=text("state = 'sending'"),
         postgresql_where=text("state = 'sending'"),
     ),
+    Index(
+        "deliveries_replayed",
+        "replay_of",
+        sqlite_where=text("replay_of IS NOT NULL"),
+        postgresql_where=text("replay_of IS NOT NULL"),
+    ),
+    Index(
+        "deliveries_in_order",
+        "merchant",
+        "endpoint",
+        "order_key",
+        "sequence",
+        sqlite_where=text(_IN_ORDER),
+        postgresql_where=text(_IN_ORDER),
+    ),
+    Index(
+        "deliveries_replays",
+        "merchant",
+        "notification",
+        sqlite_where=text(_IS_REPLAY),
+        postgresql_where=text(_IS_REPLAY),
+    ),
 )
-"""The queue is the rows. Both indexes are partial: they hold the work, not the history."""
+"""The queue is the rows. Its indexes are partial: they hold the work, not the history. That of what
+is due begins with the endpoint, so that what waits for one costs nobody else's claim anything.
+
+`url` is where it goes if not to the endpoint's own; `replay_of` the delivery that it repeats. At an
+ordered endpoint `sequence` is its place among those of `order_key`: while an earlier one is open it
+is pending without a `next_attempt_at`, so that nobody finds it due.
+"""
+
+delivery_orders: Final = Table(
+    "delivery_orders",
+    metadata,
+    _key("merchant"),
+    _key("endpoint"),
+    _key("order_key"),
+    _number("last"),
+    _text("state"),
+    _text("halted_by", null=True),
+)
+"""The last sequence given out for a key, and whether the key is `flowing`, or `halted` behind the
+dead delivery `halted_by`. Its row is locked by whoever queues for the key or ends its head."""
 
 attempts: Final = Table(
     "attempts",
@@ -255,7 +346,42 @@ attempts: Final = Table(
     _number("status", null=True),
     _text("cause"),
     _text("detail", null=True),
+    _text("reference", null=True),
 )
+"""Each try of a delivery. `reference` is what the receiver calls the notification, from its answer."""
+
+endpoint_troubles: Final = Table(
+    "endpoint_troubles",
+    metadata,
+    _key("merchant"),
+    _key("endpoint"),
+    _number("since"),
+    _text("cause"),
+    _number("announced_at", null=True),
+)
+"""The endpoints whose breaker is open, so that people and other nodes see it."""
+
+alerts: Final = Table(
+    "alerts",
+    metadata,
+    _key("merchant"),
+    _key("id"),
+    _text("about"),
+    _text("kind"),
+    _number("at"),
+    _text("endpoint", null=True),
+    _text("data"),
+    _number("mail_at", null=True),
+    Index(
+        "alerts_to_mail",
+        "mail_at",
+        sqlite_where=text("mail_at IS NOT NULL"),
+        postgresql_where=text("mail_at IS NOT NULL"),
+    ),
+)
+"""What operators are told of. `about` is the merchant whom it concerns: an alert that is delivered
+by another's endpoint has a row under that merchant too. `data` is JSON. `mail_at` is when it is
+to go into a mail; null where it has, or none is wanted."""
 
 workers: Final = Table(
     "workers", metadata, _key("id"), _number("started_at"), _number("lease_until")
@@ -285,7 +411,141 @@ audit: Final = Table(
     _text("action"),
     _text("subject"),
     _text("detail"),
+    Index("audit_by_subject", "merchant", "subject"),
 )
 """Append-only: who changed what."""
+
+transactions: Final = Table(
+    "transactions",
+    metadata,
+    _key("merchant"),
+    _key("id"),
+    _text("origin"),
+    _text("reference"),
+    _text("state"),
+    _text("batch", null=True),
+    _text("source_account", null=True),
+    _bytes("content_hash"),
+    _text("reading"),
+    _text("reason", null=True),
+    _text("notification", null=True),
+    _text("deliveries", default="[]"),
+    _text("untold", default="[]"),
+    _text("worker", null=True),
+    _number("lease_until", null=True),
+    Column("fence", BigInteger, nullable=False, server_default="0"),
+    _number("created_at"),
+    _number("changed_at"),
+    Index("transactions_by_reference", "merchant", "reference", "origin", unique=True),
+    Index(
+        "transactions_open",
+        "state",
+        "id",
+        sqlite_where=text(_IS_OPEN),
+        postgresql_where=text(_IS_OPEN),
+    ),
+)
+"""What this hub issues: payments to be approved and processed, and events that have happened.
+
+`reference` is unique within `origin`, for ever. `reading` is what is announced, or will be. `reason`
+says why it stands where it stands. `deliveries` and `untold` are JSON: the ids of the deliveries
+that were queued when it was announced, and the endpoints that have no words for it. `worker`,
+`lease_until` and `fence` belong to whoever processes it.
+"""
+
+transaction_keys: Final = Table(
+    "transaction_keys",
+    metadata,
+    _key("merchant"),
+    _key("key"),
+    _bytes("content_hash"),
+    _text("answer"),
+    _number("created_at"),
+)
+"""Idempotency keys: what was submitted under each (a hash), and the ids that were answered."""
+
+transaction_rules: Final = Table(
+    "transaction_rules",
+    metadata,
+    _key("merchant"),
+    _key("name"),
+    _text("decision"),
+    _text("currency", null=True),
+    _number("up_to", null=True),
+    _text("source_account", null=True),
+    _number("created_at"),
+)
+"""What is approved or declined without a person. `up_to` is minor units of `currency`, inclusive."""
+
+invoices: Final = Table(
+    "invoices",
+    metadata,
+    _key("merchant"),
+    _key("id"),
+    _text("number"),
+    _text("origin"),
+    _text("client", null=True),
+    _text("reference", null=True),
+    _bytes("content_hash"),
+    _text("currency"),
+    _number("amount"),
+    Column("paid", BigInteger, nullable=False, server_default="0"),
+    _text("state"),
+    _text("callback_url", null=True),
+    _text("revenue_head", null=True),
+    _text("category", null=True),
+    _text("external_reference", null=True),
+    _text("description", null=True),
+    _text("payer", default="{}"),
+    _number("created_at"),
+    _number("changed_at"),
+    _number("paid_at", null=True),
+    Index("invoices_by_number", "merchant", "number", unique=True),
+    Index("invoices_by_reference", "merchant", "reference", "client", unique=True),
+)
+"""Money owed. `number` is what a payer types; `client` the endpoint (its id) whose invoice it is, and
+`reference` that client's own, each once. `amount` and `paid` are minor units of `currency`; `paid` is
+what was taken less what went back. `origin` is `form` or `operator`, `payer` JSON.
+"""
+
+invoice_payments: Final = Table(
+    "invoice_payments",
+    metadata,
+    _key("merchant"),
+    _key("id"),
+    _text("invoice"),
+    _text("kind"),
+    _text("provider"),
+    _text("reference"),
+    _number("amount"),
+    _text("channel", null=True),
+    _text("bank", default="{}"),
+    _number("occurred_at"),
+    _number("created_at"),
+    _text("reverses", null=True),
+    _text("reason", null=True),
+    _text("notification", null=True),
+    Index(
+        "invoice_payments_once",
+        "merchant",
+        "invoice",
+        "provider",
+        "reference",
+        "kind",
+        unique=True,
+    ),
+    Index(
+        "invoice_payments_reversed_once",
+        "merchant",
+        "reverses",
+        unique=True,
+        sqlite_where=text(_IS_REVERSAL),
+        postgresql_where=text(_IS_REVERSAL),
+    ),
+)
+"""What a payment channel took for an invoice, or gave back: `kind` is payment or reversal, `amount`
+positive, `provider` empty where none is named. A reversal `reverses` a payment (its id).
+`notification` is the one that announced it; null while a part-payment waits for the rest.
+"""
 
 APPEND_ONLY: Final = ("inbox", "seals", "audit")

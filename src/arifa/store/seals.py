@@ -80,7 +80,7 @@ def append(
         *(writer, seal.number, previous.head, seal.head),
         *(len(parts), parts[0][0], parts[-1][0], now_us),
     )
-    bulk.insert(connection, table, _COLUMNS, [row])
+    bulk.start_insert(connection, table, _COLUMNS, [row])
     return seal
 
 

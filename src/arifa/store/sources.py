@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
@@ -27,8 +27,16 @@ def _place(merchant: str, identity: str) -> str:
     return f"{merchant}|sources|credentials|{identity}"
 
 
-def add(connection: Connection, vault: Vault, source: Source, now_us: int) -> None:
-    """Store a source.
+def add(
+    connection: Connection,
+    vault: Vault,
+    source: Source,
+    now_us: int,
+    *,
+    proof: str | None = None,
+    detail: str = "",
+) -> None:
+    """Store a source; `proof` is JSON, `detail` for the audit log.
 
     Raises:
         AlreadyExists: the merchant has a source of this name.
@@ -55,6 +63,7 @@ def add(connection: Connection, vault: Vault, source: Source, now_us: int) -> No
             ),
             state=ACTIVE,
             created_at=now_us,
+            proof=proof,
         )
     )
     connection.execute(
@@ -65,11 +74,44 @@ def add(connection: Connection, vault: Vault, source: Source, now_us: int) -> No
             token=source.token, merchant=source.merchant, source=source.id
         )
     )
-    _changed(connection, source.merchant, "source.add", source.id, now_us)
+    _changed(connection, source.merchant, "source.add", source.id, now_us, detail=detail)
 
 
-def _changed(connection: Connection, merchant: str, action: str, subject: str, now_us: int) -> None:
-    changes.count(connection, merchant=merchant, action=action, subject=subject, now_us=now_us)
+def _changed(
+    connection: Connection,
+    merchant: str,
+    action: str,
+    subject: str,
+    now_us: int,
+    *,
+    detail: str = "",
+) -> None:
+    changes.count(
+        connection,
+        merchant=merchant,
+        action=action,
+        subject=subject,
+        now_us=now_us,
+        detail=detail,
+    )
+
+
+def proof_of(connection: Connection, source: Source) -> str | None:
+    """JSON: how it was shown to work before it went live, or who said that it may anyway."""
+    found: str | None = connection.execute(
+        sa.select(sources.c.proof).where(
+            sources.c.merchant == source.merchant, sources.c.id == source.id
+        )
+    ).scalar()
+    return found
+
+
+def proofs(connection: Connection) -> dict[str, str]:
+    """id → proof of every source that has one."""
+    query = sa.select(sources.c.id, sources.c.proof).where(
+        sources.c.state != REMOVED, sources.c.proof.is_not(None)
+    )
+    return {row.id: row.proof for row in connection.execute(query)}
 
 
 def set_state(connection: Connection, source: Source, state: str, now_us: int) -> None:
@@ -79,12 +121,18 @@ def set_state(connection: Connection, source: Source, state: str, now_us: int) -
 
 
 def set_credentials(
-    connection: Connection, vault: Vault, source: Source, new: Credentials, now_us: int
+    connection: Connection,
+    vault: Vault,
+    source: Source,
+    new: Credentials,
+    now_us: int,
+    *,
+    detail: str = "",
 ) -> None:
     """Replace the credentials of a source: a rotation keeps the old ones among the new."""
     value = credentials.sealed(vault, new, _place(source.merchant, source.id))
     connection.execute(_of(source).values(credentials=value))
-    _changed(connection, source.merchant, "source.rotate", source.id, now_us)
+    _changed(connection, source.merchant, "source.rotate", source.id, now_us, detail=detail)
 
 
 def remove(connection: Connection, source: Source, now_us: int) -> None:
@@ -219,19 +267,17 @@ def count(
 
     In sorted order, so that two groups never wait for each other crosswise.
     """
-    for (merchant, source), (received, refused, last_at) in sorted(tally.items()):
-        values = (received, refused, last_at, merchant, source, writer)
-        if bulk.execute(connection, _ADD_COUNT, values).rowcount == 0:
-            connection.execute(
-                sa.insert(source_counters).values(
-                    merchant=merchant,
-                    source=source,
-                    writer=writer,
-                    received=received,
-                    refused=refused,
-                    last_received_at=last_at,
-                )
-            )
+    rows = [(*key, writer, *counted) for key, counted in sorted(tally.items())]
+    bulk.start_insert(connection, source_counters, _COUNTED, rows, end=_ADDED)
+
+
+_COUNTED: Final = ("merchant", "source", "writer", "received", "refused", "last_received_at")
+_ADDED: Final = (
+    " ON CONFLICT (merchant, source, writer) DO UPDATE SET"
+    " received = source_counters.received + excluded.received,"
+    " refused = source_counters.refused + excluded.refused,"
+    " last_received_at = coalesce(excluded.last_received_at, source_counters.last_received_at)"
+)
 
 
 def counters(connection: Connection, source: Source) -> dict[str, int | None]:
@@ -246,10 +292,3 @@ def counters(connection: Connection, source: Source) -> dict[str, int | None]:
         )
     ).one()
     return {"received": int(row[0]), "refused": int(row[1]), "last_received_at": row[2]}
-
-
-_ADD_COUNT = (
-    "UPDATE source_counters SET received = received + ?, refused = refused + ?, "
-    "last_received_at = coalesce(?, last_received_at) "
-    "WHERE merchant = ? AND source = ? AND writer = ?"
-)

@@ -11,6 +11,7 @@ import hashlib
 import os
 from base64 import b64decode, b64encode
 from pathlib import Path
+from shlex import quote
 from typing import Final
 
 from arifa.errors import Refused, StoreUnfit
@@ -90,7 +91,9 @@ def read_key_file(path: Path) -> bytes | None:
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(f"the key file {path} cannot be read: {error}") from error
     if mode and os.name == "posix":
-        raise Refused(f"the key file {path} can be read by others; run: chmod 600 {path}")
+        raise Refused(
+            f"the key file {path} can be read by others; run: chmod 600 {quote(str(path))}"
+        )
     return read_key(text, str(path))
 
 
