@@ -7,13 +7,15 @@ comes back as notes. Where an endpoint's address leads is looked at before each 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 from arifa.dialects.base import Dialect
 from arifa.errors import Refused
 from arifa.feed import Endpoint, Profile
+from arifa.host import check_host
 from arifa.money import is_currency
 from arifa.notification import Direction, Kind, Status
 from arifa.signing import Credentials, WebhookSignature
@@ -23,6 +25,9 @@ from arifa.signing.webhook import secret_bytes
 from arifa.timestamp import zone
 
 URL_CHARACTERS_MAX: Final = 2048
+ACCOUNT_CHARACTERS_MAX: Final = 64
+SECRET_BYTES_MIN: Final = 16
+"""Of a shared secret: 128 bits, if they are random."""
 _INNER_NAMES: Final = ("localhost", ".localhost", ".local", ".internal", ".lan", ".home.arpa")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _IDS: Final = ("src_", "end_")
@@ -85,7 +90,24 @@ def check_credentials(
         for secret in credentials.secrets:
             secret_bytes(secret)
     dialect.check_credentials(credentials, sending=sending)
-    return _idle(dialect, credentials, sending=sending)
+    return [
+        *_weak(dialect, credentials, sending=sending),
+        *_idle(dialect, credentials, sending=sending),
+    ]
+
+
+def _weak(dialect: Dialect, credentials: Credentials, *, sending: bool) -> list[str]:
+    """A secret that can be guessed: not ours to make, but a bank's own is as the bank made it."""
+    if all(len(secret) >= SECRET_BYTES_MIN for secret in credentials.secrets):
+        return []
+    if not any("secrets" in proof.verifies_with for proof in dialect.proofs):
+        return []
+    if sending:
+        raise Refused(
+            f"the secret is shorter than {SECRET_BYTES_MIN} bytes, so that it could be guessed; "
+            f"make one with: openssl rand -hex 32"
+        )
+    return [f"the secret is shorter than {SECRET_BYTES_MIN} bytes: ask the bank for a longer one"]
 
 
 def _check_pair(credentials: Credentials) -> None:
@@ -120,12 +142,40 @@ def signs_webhooks(dialect: Dialect) -> bool:
 # ---------------------------------------------------------------------------------- filter
 
 
+def with_defaults(dialect: Dialect, endpoint: Endpoint) -> Endpoint:
+    """The endpoint with the directions and currencies that its dialect has words for, if unsaid."""
+    if endpoint.alerts:
+        return endpoint
+    return replace(
+        endpoint,
+        directions=endpoint.directions or _directions_by_default(dialect),
+        currencies=endpoint.currencies or currencies_by_default(dialect, endpoint.profile),
+    )
+
+
+def _directions_by_default(dialect: Dialect) -> frozenset[str]:
+    """Those that the dialect has words for; none, which is all, where it has words for all."""
+    words = dialect.expresses.directions
+    return frozenset() if words == frozenset(Direction) else frozenset(words)
+
+
+def currencies_by_default(dialect: Dialect, profile: Profile) -> frozenset[str]:
+    """Those that the dialect can say; none, which is all, where it can say all."""
+    words = dialect.expresses.currencies
+    if words is None:
+        return frozenset()
+    return words or frozenset({profile.currency})
+
+
 def check_filter(dialect: Dialect, endpoint: Endpoint) -> list[str]:
     """See that the endpoint's filter lets nothing through that its dialect has no words for.
 
     Raises:
         Refused: it does; the sentence names the flags that narrow it.
     """
+    _check_words(endpoint)
+    if endpoint.alerts:
+        return _check_alerts(dialect, endpoint)
     words = dialect.expresses
     flags = []
     if not (endpoint.statuses or frozenset(Status)) <= words.statuses:
@@ -135,19 +185,45 @@ def check_filter(dialect: Dialect, endpoint: Endpoint) -> list[str]:
         flags.append(f"--kinds {_all(words.kinds)}")
     if not (endpoint.directions or frozenset(Direction)) <= words.directions:
         flags.append(f"--directions {_all(words.directions)}")
+    known = currencies_by_default(dialect, endpoint.profile)
+    if known and not (endpoint.currencies and endpoint.currencies <= known):
+        flags.append(f"--currencies {_all(known)}")
     if flags:
         raise Refused(
             f"{dialect.name} has no words for some of what this endpoint would be told of, and a "
             f"message must never say something else: narrow it with {' '.join(flags)}"
         )
-    if words.currencies is None:
+    if not known:
         return []
-    known = " ".join(sorted(words.currencies)) or endpoint.profile.currency
-    note = f"{dialect.name} says amounts in {known} only: any other will end as a dead delivery"
-    return [note]
+    return [f"{dialect.name} says amounts in {_all(known)} only: of any other it is not told"]
 
 
-def _all(words: frozenset[Kind] | frozenset[Direction] | frozenset[Status]) -> str:
+def _check_words(endpoint: Endpoint) -> None:
+    for code in sorted(endpoint.currencies):
+        if not is_currency(code):
+            raise Refused(f"{code!r} is not an ISO 4217 currency; write a code such as KES")
+    for account in endpoint.accounts:
+        if not account.isprintable() or len(account) > ACCOUNT_CHARACTERS_MAX:
+            raise Refused(
+                f"an account is of printable characters, {ACCOUNT_CHARACTERS_MAX} at most"
+            )
+
+
+def _check_alerts(dialect: Dialect, endpoint: Endpoint) -> list[str]:
+    filters = ("statuses", "kinds", "directions", "sources", "currencies", "accounts")
+    if any(getattr(endpoint, name) for name in filters):
+        raise Refused(
+            "an endpoint for alerts hears of dead deliveries and the like, and of no payment: "
+            "leave its filter out, or make two endpoints"
+        )
+    if dialect.passes_on or not signs_webhooks(dialect):
+        raise Refused(
+            f"{dialect.name} has words for payments only; alerts need the dialect standard_webhooks"
+        )
+    return []
+
+
+def _all(words: Iterable[str]) -> str:
     return " ".join(sorted(words))
 
 
@@ -191,6 +267,7 @@ def _split(url: str) -> SplitResult:
         raise Refused("the URL begins neither with https:// nor with http://")
     if not parts.hostname or port == 0:
         raise Refused("the URL has no host, or no port that can be; write https://HOST/PATH")
+    check_host(parts.hostname)
     if "@" in parts.netloc:
         raise Refused(
             "the URL holds a user or a password, which would show in lists and logs; give them "

@@ -6,7 +6,7 @@ note. The database counts each change, and whoever serves sees it at the next re
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from arifa import dialects
 from arifa.dialects.base import Dialect
 from arifa.errors import Refused
-from arifa.feed import Endpoint, Source
+from arifa.feed import DEFAULT_MANNER, Endpoint, Manner, Source
 from arifa.hub import key_files
 from arifa.hub.checks import (
     check_credentials,
@@ -23,18 +23,24 @@ from arifa.hub.checks import (
     check_url,
     checked_profile,
     signs_webhooks,
+    with_defaults,
 )
 from arifa.hub.key_files import KeyPairs
+from arifa.hub.manner import check_manner
 from arifa.identifiers import identifier, unguessable
 from arifa.notification import Direction, Kind, Status
 from arifa.signing import Credentials
 from arifa.signing.webhook import new_secret
-from arifa.store import endpoints, merchants, sources
+from arifa.store import endpoints, merchants, sources, standing
 from arifa.store.database import Connection
+from arifa.store.notifications import ISSUED
 from arifa.store.opened import Store
 
 DEFAULT_ENDPOINT_DIALECT: Final = "standard_webhooks"
 _NO_WORDS: Final[Mapping[str, str]] = {}
+
+Address = Callable[[str], list[str]]
+"""Sees that notifications may be sent to a URL; gives notes, raises `Refused`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +64,8 @@ class NewSource:
 class NewEndpoint:
     """What an endpoint is asked to be. Empty filters let everything pass.
 
-    `directions` empty means those that the dialect has words for; `sources` are names or ids.
+    `directions` and `currencies` empty mean those that the dialect has words for; `sources` are
+    names or ids.
     """
 
     name: str
@@ -75,7 +82,11 @@ class NewEndpoint:
     kinds: frozenset[Kind] = frozenset()
     directions: frozenset[Direction] = frozenset()
     sources: tuple[str, ...] = ()
+    currencies: frozenset[str] = frozenset()
+    accounts: frozenset[str] = frozenset()
+    alerts: bool = False
     show_phone: bool = False
+    manner: Manner = DEFAULT_MANNER
 
 
 class AddedSource(NamedTuple):
@@ -88,10 +99,14 @@ class AddedSource(NamedTuple):
 
 
 class AddedEndpoint(NamedTuple):
-    """An endpoint that is stored; `secret` is the one made for it, to be shown once."""
+    """An endpoint that is stored; `secret` is the one made for it, to be shown once.
+
+    `public_key` is the half, for the other side, of the pair that was made.
+    """
 
     endpoint: Endpoint
     secret: str | None
+    public_key: str | None
     public_key_path: Path | None
     notes: list[str]
 
@@ -180,77 +195,17 @@ def remove_source(store: Store, source: Source, now_us: int) -> None:
     key_files.remove(key_files.our_public_key(store.folder, source.id))
 
 
-def rotate_source(
-    store: Store,
-    source: Source,
-    new: Credentials,
-    now_us: int,
-    *,
-    generate_key: bool = False,
-    retire: bool = False,
-) -> AddedSource:
-    """Put new keys, secrets or passwords before the old, which go on being taken until `retire`.
-
-    Raises:
-        Refused: there is nothing to rotate, or the new credentials cannot be used.
-    """
-    dialect = dialects.get(source.dialect)
-    made = KeyPairs(store.folder, source.id)
-    if generate_key:
-        new = made.for_source(dialect, _with_their_keys(dialect, source.credentials, new))
-    if new == Credentials() and not retire:
-        raise Refused(
-            "there is nothing to rotate: give a new key, secret or password, or --retire to drop "
-            "all but the newest"
-        )
-    credentials = _rotated(source.credentials, new, retire=retire)
-    notes = check_credentials(dialect, credentials)
-    if credentials.private_key != source.credentials.private_key:
-        notes.append("what is encrypted to our old key cannot be opened any more")
-
-    def rotate(connection: Connection) -> None:
-        sources.set_credentials(connection, store.vault, source, credentials, now_us)
-
-    made.store_with(store, rotate)
-    changed = replace(source, credentials=credentials)
-    return AddedSource(changed, made.theirs, made.ours, notes + made.notes)
-
-
-def _with_their_keys(dialect: Dialect, old: Credentials, new: Credentials) -> Credentials:
-    """Where keys were exchanged, it is our own that is made anew: the bank's stay the bank's."""
-    exchanged = any("private_key" in proof.verifies_with for proof in dialect.proofs)
-    if not exchanged or new.public_keys:
-        return new
-    return replace(new, public_keys=old.public_keys)
-
-
-def _rotated(old: Credentials, new: Credentials, *, retire: bool) -> Credentials:
-    if new.username not in (None, old.username) and not retire:
-        # A user and its passwords are a pair: two users at once would mix them.
-        raise Refused("another user name can only replace the old one: add --retire")
-    public_keys = tuple(dict.fromkeys((*new.public_keys, *old.public_keys)))
-    secrets = tuple(dict.fromkeys((*new.secrets, *old.secrets)))
-    passwords = tuple(dict.fromkeys((*new.passwords, *old.passwords)))
-    if retire:
-        # All that were given now are wanted; where none was given, the newest stays.
-        public_keys = public_keys[: len(new.public_keys) or 1]
-        secrets = secrets[: len(new.secrets) or 1]
-        passwords = passwords[: len(new.passwords) or 1]
-    return Credentials(
-        public_keys=public_keys,
-        private_key=new.private_key or old.private_key,
-        secrets=secrets,
-        username=new.username or old.username,
-        passwords=passwords,
-        addresses=new.addresses or old.addresses,
-    )
-
-
 # ---------------------------------------------------------------------------------- endpoints
 
 
-def add_endpoint(store: Store, wanted: NewEndpoint, now_us: int) -> AddedEndpoint:
+def add_endpoint(
+    store: Store, wanted: NewEndpoint, now_us: int, *, address: Address = check_url
+) -> AddedEndpoint:
     """Check and store an endpoint.
+
+    Args:
+        address: what says whether a URL may be called; whoever knows more ways out than HTTP
+            gives its own.
 
     Raises:
         Refused: something about it cannot work; NotFound where a merchant, a source or the
@@ -258,20 +213,19 @@ def add_endpoint(store: Store, wanted: NewEndpoint, now_us: int) -> AddedEndpoin
     """
     check_name(wanted.name)
     dialect = dialects.get(wanted.dialect)
-    notes = check_url(wanted.url)
+    notes = address(wanted.url)
     identity = identifier("end", now_us)
     made = KeyPairs(store.folder, identity)
     credentials, secret = wanted.credentials, None
+    if wanted.generate_key:
+        credentials = made.for_endpoint(dialect, credentials)
     if signs_webhooks(dialect) and not credentials.secrets:
         secret = new_secret()
         credentials = replace(credentials, secrets=(secret.encode("ascii"),))
-    if wanted.generate_key:
-        credentials = made.for_endpoint(dialect, credentials)
-    notes += check_credentials(dialect, credentials, sending=True)
     options = dict(wanted.options)
     if wanted.show_phone and "phone" in dialect.options:
         options["phone"] = "full"
-    endpoint = Endpoint(
+    asked = Endpoint(
         id=identity,
         name=wanted.name,
         merchant=merchants.with_mode(wanted.merchant, wanted.mode),
@@ -281,30 +235,87 @@ def add_endpoint(store: Store, wanted: NewEndpoint, now_us: int) -> AddedEndpoin
         credentials=credentials,
         statuses=frozenset(wanted.statuses),
         kinds=frozenset(wanted.kinds),
-        directions=frozenset(wanted.directions or _directions_by_default(dialect)),
+        directions=frozenset(wanted.directions),
+        currencies=wanted.currencies,
+        accounts=wanted.accounts,
+        alerts=wanted.alerts,
         show_phone=wanted.show_phone,
+        manner=wanted.manner,
     )
-    notes += check_filter(dialect, endpoint)
+    if wanted.alerts and wanted.sources:
+        raise Refused("an endpoint for alerts hears of no payment, so it has no --sources")
+    endpoint = with_defaults(dialect, asked)
+    notes += check_endpoint(dialect, endpoint)
 
     def add(connection: Connection) -> Endpoint:
         merchants.check(connection, endpoint.merchant, now_us)
-        chosen = (_source_id(connection, store, name, endpoint.merchant) for name in wanted.sources)
-        stored = replace(endpoint, sources=frozenset(chosen))
+        chosen = source_ids(connection, store, wanted.sources, endpoint.merchant)
+        stored = replace(endpoint, sources=chosen)
         endpoints.add(connection, store.vault, stored, now_us)
         return stored
 
     stored = made.store_with(store, add)
-    return AddedEndpoint(stored, secret, made.ours, notes + made.notes)
+    return AddedEndpoint(stored, secret, made.public, made.ours, notes + made.notes)
 
 
-def _directions_by_default(dialect: Dialect) -> frozenset[Direction]:
-    """Those that the dialect has words for; none, which is all, where it has words for all."""
-    words = dialect.expresses.directions
-    return frozenset() if words == frozenset(Direction) else words
+def check_endpoint(dialect: Dialect, endpoint: Endpoint) -> list[str]:
+    """See that an endpoint can work, but for its address; gives notes on what may surprise.
+
+    Raises:
+        Refused: something about it cannot.
+    """
+    notes = check_credentials(dialect, endpoint.credentials, sending=True)
+    notes += check_filter(dialect, endpoint)
+    check_manner(dialect, endpoint)
+    return notes
+
+
+def set_endpoint_state(
+    store: Store, endpoint: Endpoint, state: str, now_us: int, *, reason: str | None = None
+) -> bool:
+    """Pause an endpoint, or let it be told again (`active`); False where it is so already.
+
+    What comes while it is paused waits for it.
+    """
+    with store.database.write() as connection:
+        return endpoints.set_state(connection, endpoint, state, now_us, reason=reason)
+
+
+def remove_endpoint(store: Store, endpoint: Endpoint, now_us: int, *, cancel: bool = False) -> int:
+    """Remove an endpoint: its name is free, its credentials are gone; gives how many it cancelled.
+
+    Raises:
+        Refused: deliveries wait for it, and `cancel` does not say that they may go.
+    """
+    with store.database.write() as connection:
+        still_open = standing.count_open(connection, endpoint)
+        if still_open and not cancel:
+            raise Refused(
+                f"{still_open} deliveries wait for {endpoint.name}, or are out; with --yes they "
+                f"are cancelled, and stay to be seen in: arifa delivery list --state cancelled"
+            )
+        cancelled = standing.cancel(connection, endpoint, now_us)
+        endpoints.remove(connection, endpoint, now_us, detail=f"{cancelled} cancelled")
+    key_files.remove_of_endpoint(store.folder, endpoint.id)
+    return cancelled
+
+
+def source_ids(
+    connection: Connection, store: Store, names: Iterable[str], merchant: str
+) -> frozenset[str]:
+    """The ids of the sources of these names or ids that may serve this merchant.
+
+    Raises:
+        NotFound: there is no such source.
+    """
+    return frozenset(_source_id(connection, store, name, merchant) for name in names)
 
 
 def _source_id(connection: Connection, store: Store, name: str, merchant: str) -> str:
-    """The id of a source that may serve this merchant: its own, or one that routes to it."""
+    """The id of a source that may serve this merchant: its own, or one that routes to it.
+
+    `issue` is what this hub itself issues, which no source brings.
+    """
     found = [
         source
         for source in sources.all_active(connection, store.vault)
@@ -313,5 +324,7 @@ def _source_id(connection: Connection, store: Store, name: str, merchant: str) -
     ]
     own = [source for source in found if source.merchant == merchant]
     if not found:
+        if name == ISSUED:
+            return ISSUED
         raise sources.missing(name, merchant)
     return (own or found)[0].id

@@ -17,7 +17,7 @@ from msgspec import structs
 
 from arifa.dialects.base import BACKWARDS
 from arifa.errors import AlreadyClaimed, Refused
-from arifa.hub.record import queued
+from arifa.hub.queue import queued
 from arifa.identifiers import Identifiers
 from arifa.notification import (
     Direction,
@@ -207,7 +207,7 @@ def _check_reversible(earlier: Notification) -> None:
 
 def _claim_only_once(connection: Connection, earlier: Notification, reversal: Notification) -> None:
     """Two cases may stand against one payment: it is taken back by the first of them only."""
-    key = (earlier.merchant, identities.digest(_SCOPE, f"reversal of {earlier.id}"))
+    key = (earlier.merchant, identities.key_of(_SCOPE, f"reversal of {earlier.id}"))
     entry = identities.Entry(*key, reversal.id, reversal.merchant, money_hash(reversal.reading))
     try:
         identities.claim(connection, [entry])

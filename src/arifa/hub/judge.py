@@ -18,9 +18,13 @@ from arifa.hub.prepare import Prepared
 from arifa.notification import Reading, money_hash
 from arifa.outcome import Insertion
 from arifa.store.cases import CaseKind
-from arifa.store.identities import Key, Known, digest
+from arifa.store.identities import Key, Known, key_of
+from arifa.store.notifications import pack_reading
 
 _TILL = "tillNumber"
+# A member of an enumeration costs a look-up by name, eight times a request.
+_CREATED = Insertion.CREATED
+_DOUBTFUL = CaseKind.DOUBTFUL
 
 
 class Judged:
@@ -33,6 +37,7 @@ class Judged:
     """
 
     __slots__ = (
+        "_packed",
         "against",
         "case_kind",
         "held",
@@ -54,14 +59,16 @@ class Judged:
         self.money_hash = money_hash(reading)
         # The first key is the primary one. Keys are the source's merchant's, whoever the money is
         # routed to: an unproven account must not make a payment a new one.
-        self.keys: list[Key] = [(owner, digest(scope, identity.primary))]
-        self.keys += [(owner, digest(scope, other)) for other in identity.secondary]
-        self.insertion = Insertion.CREATED
+        self.keys: list[Key] = [(owner, key_of(scope, identity.primary))]
+        if identity.secondary:
+            self.keys += [(owner, key_of(scope, other)) for other in identity.secondary]
+        self.insertion = _CREATED
         self.notification = ""
-        self.merchant = routed(source, reading)
+        self.merchant = owner if not source.routes else routed(source, reading)
         self.held = _held(source, reading)
-        self.case_kind = _kind_of_hold(reading)
+        self.case_kind = _DOUBTFUL if self.held is None else _kind_of_hold(reading)
         self.against: Known | None = None
+        self._packed = pack_reading(reading)
 
     def meet(self, known: Mapping[Key, Known]) -> None:
         """Compare with what the books know already."""
@@ -84,11 +91,11 @@ class Judged:
                 self.held = self.held or "another notification carries the same second reference"
                 return
 
-    def reading_as_held(self) -> Reading:
-        """The reading with the reason why it waits, if it does."""
+    def packed_as_held(self) -> str:
+        """The reading as the store keeps it, with the reason why it waits, if it does."""
         if self.held == self.reading.held:
-            return self.reading
-        return structs.replace(self.reading, held=self.held)
+            return self._packed
+        return pack_reading(structs.replace(self.reading, held=self.held))
 
 
 def routed(source: Source, reading: Reading) -> str:

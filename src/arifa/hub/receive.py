@@ -10,7 +10,7 @@ answered is on disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import structlog
@@ -27,7 +27,7 @@ from arifa.errors import (
 )
 from arifa.hub.judge import Judged
 from arifa.hub.prepare import Prepared, is_proven, prepare, prepare_again
-from arifa.hub.record import Draft, Group, Recorded, Sample
+from arifa.hub.record import Draft, Group, Outdated, Recorded, Sample
 from arifa.outcome import STATUS, Insertion, Outcome
 from arifa.store import changes, configuration, seals
 from arifa.store.database import Connection, Urgency
@@ -53,13 +53,13 @@ class Receiver:
     """Receives for one node. `prepare` may run anywhere; one group at a time is received.
 
     Attributes:
-        delivered_to: called after a commit that queued deliveries.
+        delivered_to: called after a commit that queued deliveries, with their endpoints' ids.
     """
 
     def __init__(self, store: Store, clock: Callable[[], int] = now_us) -> None:
         self.store = store
         self.clock = clock
-        self.delivered_to: Callable[[], None] = lambda: None
+        self.delivered_to: Callable[[Collection[str]], None] = lambda _: None
         with store.database.read() as connection:
             self.configuration = configuration.load(connection, store.vault)
             self._latest_us = seals.last_sealed_at(connection, store.writer)
@@ -117,15 +117,34 @@ class Receiver:
         prepared.reason = "a value of it could not be recorded; its bytes are kept"
         return self.receive(group)
 
-    def compose(self, group: list[Prepared]) -> Composed | None:
+    def draft(self, prepared: Prepared) -> Draft | None:
+        """What of composing is about this request alone; None where that fails, by a dialect's bug.
+
+        It may be done while another group is being written, and is half of the work.
+        """
+        try:
+            return _drafted(prepared)
+        except Exception as error:  # noqa: BLE001 - `receive` meets it again, and tells it apart
+            log.debug("draft.left", error=type(error).__name__)
+            return None
+
+    def compose(
+        self, group: list[Prepared], drafts: list[Draft | None] | None = None
+    ) -> Composed | None:
         """Make the rows and answers of a group without the books; None where they must be asked.
 
         It takes no waiting, and so may be done by the event loop, while nothing else is under way.
+        `drafts` are those of the group, where they have been made beforehand.
         """
-        if self._expects_repeats or self._seal is None:
+        if self._expects_repeats or self._seal is None or _asks(group):
+            return None
+        number = self.configuration.number
+        if any(prepared.configuration != number for prepared in group):
             return None
         try:
-            return self._composed(None, group, self._seal)
+            made = [self.draft(prepared) for prepared in group] if drafts is None else drafts
+            ready = [draft for draft in made if draft is not None]
+            return self._composed(None, ready, self._seal) if len(ready) == len(group) else None
         except Exception as error:  # noqa: BLE001 - `receive` meets it again, and tells it apart
             log.debug("compose.left", error=type(error).__name__)
             return None
@@ -136,16 +155,15 @@ class Receiver:
         self._seal = None
         try:
             with self.store.database.write(Urgency.INTAKE) as connection:
-                is_current = changes.number(connection) == self.configuration.number
-                recorded = composed.group.write(connection) if is_current else None
+                recorded = composed.group.write(connection, composed_before=True)
+        except Outdated:
+            return self.receive(group)
         except DataRefused:
             # Not all was new, or one of them is at fault: from the beginning, and ask.
             self._expects_repeats = True
             return self.receive(group)
         except StoreError:
             return [unavailable(prepared) for prepared in group]
-        if recorded is None:
-            return self.receive(group)
         return self._sealed(composed, recorded)
 
     def _committed(self, group: list[Prepared]) -> list[WireResponse | None]:
@@ -154,15 +172,14 @@ class Receiver:
             self._keep_current(connection, group)
             if previous is None:
                 previous = seals.last(connection, self.store.writer)
-            asked = connection if self._expects_repeats else None
-            composed = self._composed(asked, group, previous)
+            asked = connection if self._expects_repeats or _asks(group) else None
+            composed = self._composed(asked, [_drafted(prepared) for prepared in group], previous)
             recorded = composed.group.write(connection)
         return self._sealed(composed, recorded)
 
     def _composed(
-        self, connection: Connection | None, group: list[Prepared], previous: seals.Seal
+        self, connection: Connection | None, drafts: list[Draft], previous: seals.Seal
     ) -> Composed:
-        drafts = [_drafted(prepared) for prepared in group]
         # Identifiers sort by time, and what follows the commits goes by them: where the clock was
         # set back, they go on by a millisecond a group until it has caught up.
         self._latest_us = max(self.clock(), self._latest_us + 1000)
@@ -188,8 +205,8 @@ class Receiver:
         )
         if recorded.seal is not composed.previous:
             self._note(recorded.seal)
-        if recorded.deliveries:
-            self.delivered_to()
+        if recorded.told:
+            self.delivered_to(recorded.told)
         return [draft.answer for draft in composed.drafts]
 
     def _note(self, seal: seals.Seal) -> None:
@@ -212,6 +229,11 @@ class Receiver:
         for prepared in group:
             if prepared.configuration != self.configuration.number:
                 prepare_again(self.configuration, prepared)
+
+
+def _asks(group: list[Prepared]) -> bool:
+    """Whether one of them is a question, which only the books can answer."""
+    return any(prepared.query is not None for prepared in group)
 
 
 def _drafted(prepared: Prepared) -> Draft:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from collections.abc import Set as AbstractSet
+from typing import Any, Final, NamedTuple
 
-from arifa.dialects.base import Result
-from arifa.feed import Source
+from arifa.dialects.base import Dialect, Result
+from arifa.errors import CannotExpress
+from arifa.feed import Endpoint, Source
 from arifa.hub.judge import Judged
 from arifa.hub.prepare import Prepared
+from arifa.hub.question import NOT_KNOWN, answer_to
+from arifa.hub.queue import delivery, interested
 from arifa.identifiers import Identifiers
-from arifa.notification import QueryAnswer, Reading, State
+from arifa.notification import Query, Reading, State
 from arifa.outcome import Insertion, Outcome
 from arifa.store import (
+    bulk,
     cases,
+    changes,
     deliveries,
     identities,
     inbox,
@@ -32,10 +38,16 @@ _OUTCOME: Final = {
     Insertion.CONFLICT: Outcome.CONFLICT,
 }
 _PRECEDENCE: Final = list(Outcome)
+_CREATED, _EXISTS, _CONFLICT = Insertion.CREATED, Insertion.EXISTS, Insertion.CONFLICT
+_OUTCOME_TEXT: Final = {outcome: str(outcome) for outcome in Outcome}
+Opened = dict[Key, tuple[str, str]]
+"""By merchant and case key: the held notification of an open case, and whose it is."""
 Answers = dict[tuple[str, str], tuple[bytes, WireResponse]]
 """By notification and source: the hash of the content it first came in, and the answer then."""
 
+_ACCEPTED_OUTCOME: Final = Outcome.ACCEPTED
 _ACCEPTED, _HELD = State.ACCEPTED.value, State.HELD.value
+_NONE_COUNTED: Final = (0, 0, None)
 SAMPLES_A_SECOND: Final = 5
 
 
@@ -46,7 +58,7 @@ class Draft:
     read again: only what it says now is recorded.
     """
 
-    __slots__ = ("answer", "body_hash", "inbox_id", "is_stored", "judged", "prepared")
+    __slots__ = ("answer", "body_hash", "head", "inbox_id", "is_stored", "judged", "prepared")
 
     def __init__(
         self,
@@ -60,14 +72,21 @@ class Draft:
         self.answer = answer
         self.is_stored = stored_as is not None
         self.inbox_id = stored_as or ""
-        self.body_hash = b""
+        self.body_hash = self.head = b""
+        if answer is None and stored_as is None and prepared.source is not None:
+            self.body_hash = inbox.content_hash(prepared.request)
+            self.head = inbox.pack_head(prepared.request)
+
+
+class Outdated(Exception):
+    """A group was composed by a configuration that is no longer the current one."""
 
 
 class Recorded(NamedTuple):
-    """What a group came to."""
+    """What a group came to; `told` are the endpoints that have something due by it."""
 
     seal: seals.Seal
-    deliveries: int
+    told: AbstractSet[str]
 
 
 class Sample:
@@ -111,16 +130,17 @@ class Group:
         self._sorted_us = sorted_us
         self._ids = Identifiers(sorted_us)
         self._sample = sample
-        self._inbox: list[inbox.Entry] = []
-        self._bodies: list[inbox.Body] = []
-        self._notifications: list[notifications.Entry] = []
-        self._identities: list[identities.Entry] = []
+        # Of plain tuples where there is one for every request: a named one costs five times as much.
+        self._inbox: list[inbox.Values] = []
+        self._bodies: list[inbox.BodyValues] = []
+        self._notifications: list[notifications.Values] = []
+        self._identities: list[identities.Values] = []
         self._cases: list[cases.Entry] = []
         self._deliveries: list[deliveries.Entry] = []
         self._refusals: list[refusals.Entry] = []
         self._tally: dict[tuple[str, str], tuple[int, int, int | None]] = {}
         self._parts: list[tuple[str, bytes]] = []
-        self._endpoints: dict[tuple[str, ...], list[str]] = {}
+        self._endpoints: dict[tuple[str | None, ...], list[Endpoint]] = {}
 
     def compose(self, connection: Connection | None) -> None:
         """Make every row, and put each request's answer into its draft.
@@ -128,91 +148,108 @@ class Group:
         Without a connection, as if the books knew nothing of it, which is mostly so: `write` finds
         out. That takes no database, and no waiting.
         """
-        self._judge(connection)
+        opened = self._judge(connection)
         earlier = self._earlier_answers(connection)
         for draft in self._drafts:
             source = draft.prepared.source
-            if source is None or draft.is_stored:
+            if source is None:
                 continue
             if draft.answer is not None:
                 self._refuse(draft, source)
-            else:
-                self._answer(draft, source, earlier)
+                continue
+            if not draft.is_stored:
+                draft.inbox_id = self._ids.new("inb")
+            for item in draft.judged:
+                if item.insertion is not _EXISTS:
+                    self._keep(draft, source, item, opened)
+            if not draft.is_stored:
+                self._answer(draft, source, earlier, connection)
 
     # ------------------------------------------------------------------ judging
 
-    def _judge(self, connection: Connection | None) -> None:
-        """Meet each reading with what is known, and let the next see it, in order of arrival."""
-        judged = [item for draft in self._drafts for item in draft.judged]
+    def _judge(self, connection: Connection | None) -> Opened:
+        """Meet each reading with what is known, and let the next see it, in order of arrival.
+
+        Gives the cases that are open already for those in conflict.
+        """
         known: dict[Key, Known] = {}
-        if judged and connection is not None:
-            known = identities.find(connection, [key for item in judged for key in item.keys])
+        if connection is not None:
+            keys = [key for draft in self._drafts for item in draft.judged for key in item.keys]
+            if keys:
+                known = identities.find(
+                    connection, keys, also_plain=self._configuration.has_plain_identities
+                )
         conflicts: list[Judged] = []
-        for item in judged:
-            item.meet(known)
-            if item.insertion is Insertion.CONFLICT:
-                conflicts.append(item)
-            elif item.insertion is Insertion.CREATED:
-                self._claim(item, known)
-        opened = _known_cases(connection, conflicts)
         for draft in self._drafts:
-            if draft.answer is None and draft.prepared.source is not None:
-                if not draft.is_stored:
-                    draft.inbox_id = self._ids.new("inb")
-                    draft.body_hash = inbox.content_hash(draft.prepared.request)
-                for item in draft.judged:
-                    self._keep(draft, draft.prepared.source, item, opened)
+            for item in draft.judged:
+                item.meet(known)
+                if item.insertion is _CREATED:
+                    self._claim(item, known)
+                elif item.insertion is _CONFLICT:
+                    conflicts.append(item)
+        return _known_cases(connection, conflicts)
 
     def _claim(self, item: Judged, known: dict[Key, Known]) -> None:
-        item.notification = self._ids.new("ntf")
-        found = Known(item.notification, item.merchant, item.money_hash)
-        for merchant, digest in item.keys:
-            if (merchant, digest) not in known:
-                known[merchant, digest] = found
-                self._identities.append(
-                    identities.Entry(
-                        merchant, digest, item.notification, item.merchant, item.money_hash
-                    )
-                )
+        item.notification = identity = self._ids.new("ntf")
+        owner, money_hash = item.merchant, item.money_hash
+        found = Known(identity, owner, money_hash)
+        for key in item.keys:
+            if key not in known:
+                known[key] = found
+                self._identities.append((*key, identity, owner, money_hash))
 
-    def _keep(
-        self, draft: Draft, source: Source, item: Judged, opened: dict[Key, tuple[str, str]]
-    ) -> None:
+    def _keep(self, draft: Draft, source: Source, item: Judged, opened: Opened) -> None:
         """The rows of one reading: its notification, and its deliveries or its case."""
-        if item.insertion is Insertion.EXISTS:
-            return
-        if item.insertion is Insertion.CONFLICT:
+        if item.insertion is _CONFLICT:
             key = _case_key(item)
             if key in opened:
                 item.notification, item.merchant = opened[key]
                 return
             item.notification = self._ids.new("ntf")
             opened[key] = (item.notification, item.merchant)
+        merchant, identity, held = item.merchant, item.notification, item.held
         self._notifications.append(
-            notifications.Entry(
-                merchant=item.merchant,
-                id=item.notification,
-                source=source.id,
-                dialect=source.dialect,
-                inbox=draft.inbox_id,
-                inbox_merchant=source.merchant,
-                received_at=draft.prepared.request.received_at,
-                state=_ACCEPTED if item.held is None else _HELD,
-                money_hash=item.money_hash,
-                reading=notifications.pack_reading(item.reading_as_held()),
+            (
+                merchant,
+                identity,
+                source.id,
+                source.dialect,
+                draft.inbox_id,
+                source.merchant,
+                draft.prepared.request.received_at,
+                _ACCEPTED if held is None else _HELD,
+                item.money_hash,
+                item.packed_as_held(),
             )
         )
-        if item.held is None:
-            for endpoint in self._interested(item.merchant, source.id, item.reading):
-                self._deliveries.append(
-                    delivery(item.merchant, item.notification, endpoint, self._ids, self._now_us)
+        if held is not None:
+            self._open_case(draft, source, item, held)
+            return
+        for endpoint in self._interested(merchant, source.id, item.reading):
+            self._deliveries.append(
+                delivery(
+                    merchant,
+                    identity,
+                    endpoint,
+                    self._ids,
+                    self._now_us,
+                    source=source.id,
+                    reading=item.reading,
                 )
-        else:
-            self._open_case(draft, source, item, item.held)
+            )
 
-    def _interested(self, merchant: str, source: str, reading: Reading) -> list[str]:
+    def _interested(self, merchant: str, source: str, reading: Reading) -> list[Endpoint]:
         """The endpoints that want such a reading; most readings of a group are alike."""
-        key = (merchant, source, reading.kind, reading.direction, reading.status)
+        key: tuple[str | None, ...] = (
+            merchant,
+            source,
+            reading.kind,
+            reading.direction,
+            reading.status,
+        )
+        if self._configuration.is_selective:
+            currency = None if reading.amount is None else reading.amount.currency
+            key = (*key, currency, reading.account)
         found = self._endpoints.get(key)
         if found is None:
             found = interested(self._configuration, merchant, source, reading)
@@ -243,17 +280,19 @@ class Group:
 
     def _earlier_answers(self, connection: Connection | None) -> Answers:
         """By notification: the hash of the body it first came in, and what was answered then."""
+        if connection is None:
+            return {}
         wanted = [
             (item.merchant, item.notification)
             for draft in self._drafts
             for item in draft.judged
-            if item.insertion is Insertion.EXISTS
+            if item.insertion is _EXISTS
         ]
-        if connection is None or not wanted:
-            return {}
-        return inbox.find_answers(connection, wanted)
+        return inbox.find_answers(connection, wanted) if wanted else {}
 
-    def _answer(self, draft: Draft, source: Source, earlier: Answers) -> None:
+    def _answer(
+        self, draft: Draft, source: Source, earlier: Answers, connection: Connection | None
+    ) -> None:
         outcome = _outcome(draft)
         first = None
         if outcome is Outcome.DUPLICATE:
@@ -262,54 +301,47 @@ class Group:
         if first is not None and is_repeat:
             answer = first[1]
         else:
-            answer = _acknowledged(draft, source, outcome)
+            answer = _acknowledged(draft, source, outcome, connection)
         draft.answer = answer
-        if outcome is Outcome.ACCEPTED:
+        if outcome is _ACCEPTED_OUTCOME:
             # So that a byte-equal repeat within this very group gets the same answer.
             for item in draft.judged:
                 earlier[item.notification, source.id] = (draft.body_hash, answer)
-        self._keep_request(draft, source, outcome, answer, is_repeat=is_repeat)
-        self._count(source, received=1, at=draft.prepared.request.received_at)
+        self._keep_request(draft, source, _OUTCOME_TEXT[outcome], answer)
+        request = draft.prepared.request
+        if not is_repeat:
+            self._bodies.append((source.merchant, draft.inbox_id, draft.head, request.body))
+        self._count(source, 1, 0, request.received_at)
 
     def _keep_request(
-        self,
-        draft: Draft,
-        source: Source,
-        outcome: Outcome,
-        answer: WireResponse,
-        *,
-        is_repeat: bool,
+        self, draft: Draft, source: Source, outcome: str, answer: WireResponse
     ) -> None:
-        request = draft.prepared.request
+        prepared, identity, body_hash = draft.prepared, draft.inbox_id, draft.body_hash
         packed = inbox.pack_answer(answer)
         self._inbox.append(
-            inbox.Entry(
-                merchant=source.merchant,
-                id=draft.inbox_id,
-                source=source.id,
-                received_at=request.received_at,
-                peer=request.peer,
-                outcome=str(outcome),
-                reason=draft.prepared.reason,
-                body_hash=draft.body_hash,
-                answer_status=answer.status,
-                answer=packed,
-                notifications=len(draft.judged),
-                writer=self._writer,
-                seal=self._previous.number + 1,
+            (
+                source.merchant,
+                identity,
+                source.id,
+                prepared.request.received_at,
+                prepared.request.peer,
+                outcome,
+                prepared.reason,
+                body_hash,
+                answer.status,
+                packed,
+                len(draft.judged),
+                self._writer,
+                self._previous.number + 1,
             )
         )
-        if not is_repeat:
-            head = inbox.pack_head(request)
-            self._bodies.append(inbox.Body(source.merchant, draft.inbox_id, head, request.body))
-        part = seals.part(draft.inbox_id, outcome, draft.body_hash, packed)
-        self._parts.append((draft.inbox_id, part))
+        self._parts.append((identity, seals.part(identity, outcome, body_hash, packed)))
 
     def _refuse(self, draft: Draft, source: Source) -> None:
         prepared = draft.prepared
         if prepared.outcome is not Outcome.NOT_GENUINE:
             return
-        self._count(source, refused=1)
+        self._count(source, 0, 1, None)
         if not self._sample.take(self._now_us):
             return
         body = prepared.request.body
@@ -329,45 +361,55 @@ class Group:
             )
         )
 
-    def _count(
-        self, source: Source, *, received: int = 0, refused: int = 0, at: int | None = None
-    ) -> None:
+    def _count(self, source: Source, received: int, refused: int, at: int | None) -> None:
         key = (source.merchant, source.id)
-        before = self._tally.get(key, (0, 0, None))
+        before = self._tally.get(key, _NONE_COUNTED)
         self._tally[key] = (before[0] + received, before[1] + refused, at or before[2])
 
     # ------------------------------------------------------------------ writing
 
-    def write(self, connection: Connection) -> Recorded:
+    def write(self, connection: Connection, *, composed_before: bool = False) -> Recorded:
         """Put the rows into the books.
+
+        `composed_before` this transaction: then the configuration may have moved meanwhile.
 
         Raises:
             AlreadyClaimed: not all was as new as it was composed: compose it again, and ask.
+            Outdated: the configuration has moved since; what was written must be rolled back.
         """
         seal = self._previous
-        # Keys go first: where nodes collide, or something repeats, it shows here.
-        if self._identities:
-            identities.claim(connection, self._identities)
+        claimed: list[Any] = []
+        with bulk.together(connection):
+            number = changes.asked(connection) if composed_before else None
+            # Keys go first: where nodes collide, or something repeats, it shows here.
+            if self._identities:
+                claimed = identities.start_claim(connection, self._identities)
+            if self._inbox:
+                inbox.insert(connection, self._inbox, self._bodies)
+                seal = seals.append(connection, self._writer, seal, self._parts, self._sorted_us)
+            if self._notifications:
+                notifications.insert(connection, self._notifications)
+            if self._tally:
+                sources.count(connection, self._writer, self._tally)
+            if self._deliveries:
+                deliveries.insert(connection, self._deliveries)
+        if number is not None and changes.told(number) != self._configuration.number:
+            raise Outdated
+        identities.check_claimed(
+            connection,
+            claimed,
+            self._identities,
+            also_plain=self._configuration.has_plain_identities,
+        )
         if self._cases:
             cases.insert(connection, self._cases)
-        if self._inbox:
-            inbox.insert(connection, self._inbox, self._bodies)
-            seal = seals.append(connection, self._writer, seal, self._parts, self._sorted_us)
-        if self._notifications:
-            notifications.insert(connection, self._notifications)
-        if self._deliveries:
-            deliveries.insert(connection, self._deliveries)
         if self._refusals:
             refusals.insert(connection, self._refusals)
-        if self._tally:
-            sources.count(connection, self._writer, self._tally)
-        return Recorded(seal, len(self._deliveries))
+        return Recorded(seal, {entry.endpoint for entry in self._deliveries})
 
 
-def _known_cases(
-    connection: Connection | None, conflicts: list[Judged]
-) -> dict[Key, tuple[str, str]]:
-    """(merchant, case key) → the held notification of a case that was opened before."""
+def _known_cases(connection: Connection | None, conflicts: list[Judged]) -> Opened:
+    """The cases that were opened before."""
     if connection is None or not conflicts:
         return {}
     found = cases.find(connection, [_case_key(item) for item in conflicts])
@@ -375,74 +417,41 @@ def _known_cases(
 
 
 def _case_key(item: Judged) -> tuple[str, bytes]:
-    merchant, digest = item.keys[0]
-    return merchant, cases.key(digest, item.money_hash)
+    merchant, key = item.keys[0]
+    return merchant, cases.key(identities.digest_of(key), item.money_hash)
 
 
 def _outcome(draft: Draft) -> Outcome:
     """The outcome that comes first in precedence among those of the request's readings."""
     if draft.prepared.outcome is not None:
         return draft.prepared.outcome
+    if len(draft.judged) == 1:
+        return _OUTCOME[draft.judged[0].insertion]
     found = [_OUTCOME[item.insertion] for item in draft.judged]
     return min(found, key=_PRECEDENCE.index, default=Outcome.ACCEPTED)
 
 
-def _acknowledged(draft: Draft, source: Source, outcome: Outcome) -> WireResponse:
+def _acknowledged(
+    draft: Draft, source: Source, outcome: Outcome, connection: Connection | None
+) -> WireResponse:
     prepared = draft.prepared
     assert prepared.dialect is not None
     if prepared.query is not None:
-        # Nothing here knows the merchant's invoices yet: an honest "not known" stops the payer.
-        return prepared.dialect.answer(
-            prepared.request, prepared.query, QueryAnswer(found=False), source.profile
-        )
+        # A question is never answered without the books: `Receiver.compose` leaves it to `receive`.
+        assert connection is not None
+        return _told(prepared, prepared.dialect, prepared.query, source, connection)
     identity = draft.judged[0].notification if draft.judged else draft.inbox_id
     return prepared.dialect.acknowledge(
         prepared.request, outcome, Result(transaction_id=identity), source.profile
     )
 
 
-def queued(
-    configuration: Configuration,
-    ids: Identifiers,
-    *,
-    merchant: str,
-    notification: str,
-    source: str,
-    reading: Reading,
-    now_us: int,
-) -> list[deliveries.Entry]:
-    """One delivery for each of the merchant's endpoints that wants to hear of this reading."""
-    return [
-        delivery(merchant, notification, endpoint, ids, now_us)
-        for endpoint in interested(configuration, merchant, source, reading)
-    ]
-
-
-def interested(
-    configuration: Configuration, merchant: str, source: str, reading: Reading
-) -> list[str]:
-    """The ids of the merchant's endpoints that want such a reading from this source."""
-    return [
-        endpoint.id
-        for endpoint in configuration.endpoints.get(merchant, ())
-        if endpoint.wants(
-            source=source,
-            kind=reading.kind,
-            direction=reading.direction,
-            status=reading.status,
-        )
-    ]
-
-
-def delivery(
-    merchant: str, notification: str, endpoint: str, ids: Identifiers, now_us: int
-) -> deliveries.Entry:
-    """A delivery that is due at once."""
-    return deliveries.Entry(
-        merchant=merchant,
-        id=ids.new("dlv"),
-        notification=notification,
-        endpoint=endpoint,
-        next_attempt_at=now_us,
-        created_at=now_us,
-    )
+def _told(
+    prepared: Prepared, dialect: Dialect, query: Query, source: Source, connection: Connection
+) -> WireResponse:
+    """The answer to a question; "not known" where the bank has no words for what is."""
+    try:
+        told = answer_to(connection, source, query)
+        return dialect.answer(prepared.request, query, told, source.profile)
+    except CannotExpress:
+        return dialect.answer(prepared.request, query, NOT_KNOWN, source.profile)
