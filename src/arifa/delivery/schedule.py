@@ -28,7 +28,8 @@ class Schedule:
             number is that of the attempts.
         jitter: the part of a delay by which it may be shorter or longer, so that what failed
             together does not come back together.
-        wait_max: seconds; what a `Retry-After` may ask for at most.
+        wait_max: seconds; what a `Retry-After` may ask for at most. Nor may it ask for more than
+            twice the delay, so that no endpoint makes weeks of a schedule of days.
     """
 
     delays: tuple[int, ...] = (
@@ -60,7 +61,7 @@ class Schedule:
         Args:
             random: gives numbers from 0 to 1.
             retry_after: seconds that the other side asks us to wait. It may make the wait longer,
-                up to `wait_max`, and never shorter than the schedule has it.
+                up to twice the delay and `wait_max`, and never shorter than the schedule has it.
 
         Returns:
             Microseconds UTC, or None where there is no further attempt: the delivery is dead.
@@ -69,7 +70,7 @@ class Schedule:
             return None
         wait = self.delays[made] * (1 - self.jitter + 2 * self.jitter * random())
         if retry_after is not None:
-            wait = max(wait, min(retry_after, self.wait_max))
+            wait = max(wait, min(retry_after, 2 * self.delays[made], self.wait_max))
         return now_us + round(wait * SECOND)
 
 

@@ -1,30 +1,83 @@
 """One turn at the store: record what came back, keep the lease, claim, read, render and sign.
 
 The synchronous half of the worker: it runs in one thread, and holds no transaction open while a
-request is out. Results and the next claim share a transaction, and so a disk sync.
+request is out. Results and the next claim share a transaction, and so a disk sync; what follows from
+a result (the next of its order, an endpoint disabled, an alert) is in the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
 import structlog
 
 from arifa import dialects
 from arifa.clock import monotonic
+from arifa.delivery.alerts import AlertKind, News, written
 from arifa.delivery.attempt import Errand, Prepared, prepare
+from arifa.delivery.cause import SENTENCE, Cause
+from arifa.delivery.lanes import Turned
 from arifa.errors import ArifaError, DataRefused
 from arifa.feed import Endpoint
-from arifa.store import changes, deliveries, endpoints, inbox, notifications
+from arifa.store import (
+    alerts,
+    changes,
+    deliveries,
+    endpoints,
+    inbox,
+    notifications,
+    ordering,
+    troubles,
+)
 from arifa.store.database import Connection, Urgency
-from arifa.store.deliveries import AttemptResult, Claimed
+from arifa.store.deliveries import AttemptResult, Claimed, DeliveryState
 from arifa.store.opened import Store
+from arifa.store.ordering import Key
 from arifa.wire import WireRequest
 
 log: Final = structlog.get_logger("arifa")
 
 BEATS_A_LEASE: Final = 3
+FAILING_SECONDS: Final = 3600
+"""How long a breaker has been open before an operator is told."""
+SWEEP_KEYS: Final = 200
+"""Orders that are looked through at each beat for one that was lost."""
+_OVER: Final = frozenset({DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.CANCELLED})
+
+
+class Seen(NamedTuple):
+    """What a look at the queue shows.
+
+    Attributes:
+        heads: by endpoint, when the first of its pending deliveries is due.
+        endpoints: by id, where they are described anew; else None.
+    """
+
+    heads: dict[str, int]
+    endpoints: Mapping[str, Endpoint] | None
+
+
+class Taken(NamedTuple):
+    """What a turn came to.
+
+    Attributes:
+        prepared: what was claimed, ready to be sent.
+        due: endpoints that have something due by it.
+        endpoints: by id, where they are described anew; else None.
+        is_stirred: deliveries were put back: the queue is to be looked at.
+    """
+
+    prepared: list[Prepared]
+    due: Collection[str]
+    endpoints: Mapping[str, Endpoint] | None
+    is_stirred: bool
+
+
+class _Committed(NamedTuple):
+    claimed: list[Claimed]
+    rows: list[Any]
+    is_stirred: bool
 
 
 class Turns:
@@ -41,26 +94,31 @@ class Turns:
         *,
         clock: Callable[[], int],
         lease_seconds: int = deliveries.LEASE_SECONDS,
-        per_endpoint: int | None = None,
+        is_mailed: bool = False,
     ) -> None:
         self.worker = worker
         self._store = store
         self._clock = clock
         self._lease_seconds = lease_seconds
-        self._per_endpoint = per_endpoint
+        self._is_mailed = is_mailed
         self._number: int | None = None
         self._endpoints: dict[str, Endpoint] = {}
-        self._closed: frozenset[str] = frozenset()
+        self._is_described = False
         self._beat_at = 0.0
         self._is_doubtful = False
+        self._swept: Key = ordering.BEFORE_ALL
+        self._due: set[str] = set()
 
     @property
     def beat_seconds(self) -> float:
         """How often the lease is prolonged."""
         return self._lease_seconds / BEATS_A_LEASE
 
-    def start(self) -> int:
-        """Register the worker, and put back what dead ones left; gives how many.
+    def start(self) -> tuple[int, list[str]]:
+        """Register the worker, and put back what dead ones left.
+
+        Returns:
+            How many were put back, and the endpoints whose breakers were open.
 
         Raises:
             StoreError: the store cannot be written.
@@ -70,103 +128,281 @@ class Turns:
         with self._store.database.write(Urgency.DELIVERY) as connection:
             deliveries.beat(connection, self.worker, self._clock(), self._lease_seconds)
             rescued = deliveries.rescue(connection, all_others_than=others)
+            troubled = [row.endpoint for row in troubles.all_of(connection)]
         self._beat_at = monotonic() + self.beat_seconds
-        return rescued
+        return rescued, troubled
 
     def is_beat_due(self) -> bool:
         """Whether the lease has to be prolonged now."""
         return self._is_doubtful or monotonic() >= self._beat_at
 
-    def due_in(self) -> float | None:
-        """Seconds until the next delivery is due, negative where it is; None if nothing waits.
+    def look(self) -> Seen:
+        """See what waits, and for whom.
 
         Raises:
             StoreError: the store cannot be read.
         """
         with self._store.database.read() as connection:
-            due_at = deliveries.next_due(connection)
-        return None if due_at is None else (due_at - self._clock()) / 1_000_000
+            self._keep_current(connection)
+            heads = deliveries.heads(connection)
+        return Seen(heads, self._described())
 
     def take(
         self,
         results: list[AttemptResult],
         in_hand: Collection[str],
-        room: int,
-        busy: Mapping[str, int],
-    ) -> list[Prepared]:
-        """Record these results, and claim up to `room` deliveries that can be sent at once.
+        wanted: Sequence[tuple[str, int]],
+        turned: Sequence[Turned] = (),
+    ) -> Taken:
+        """Record these results, and claim what can be sent at once.
 
         Args:
             in_hand: the ids of deliveries that are being sent, or whose result waits.
-            busy: by endpoint: attempts that are out.
+            wanted: endpoints, and how many deliveries of each at most.
+            turned: breakers that have opened or closed.
 
         Raises:
             StoreError: nothing is known to be recorded or claimed; the same call may come again.
         """
         try:
-            claimed = self._committed(results, in_hand, room, busy)
+            done = self._committed(results, in_hand, wanted, turned)
         except DataRefused:
             self._record_singly(results)
-            claimed = self._committed([], in_hand, room, busy)
+            done = self._committed([], in_hand, wanted, turned)
+        due, self._due = self._due, set()
         try:
-            return self._prepared(claimed)
+            prepared = self._prepared(done)
         except BaseException:
             # Claimed, but nobody will send it: the next turn puts it back.
-            self._is_doubtful = self._is_doubtful or bool(claimed)
+            self._is_doubtful = self._is_doubtful or bool(done.claimed)
             raise
+        return Taken(prepared, due, self._described(), done.is_stirred)
 
     def leave(self, results: list[AttemptResult]) -> int:
-        """Record the last results, put back what is not finished, and give up the lease.
+        """Record what came back last, put the rest back, and go; gives how many were put back.
 
         Raises:
             StoreError: the lease ends by itself then.
         """
         with self._store.database.write(Urgency.DELIVERY) as connection:
-            deliveries.record(connection, self.worker, results)
+            self._record(connection, results)
             left = deliveries.put_back(connection, self.worker)
             deliveries.leave(connection, self.worker)
         return left
+
+    # ------------------------------------------------------------------ the transaction
 
     def _committed(
         self,
         results: list[AttemptResult],
         in_hand: Collection[str],
-        room: int,
-        busy: Mapping[str, int],
-    ) -> list[Claimed]:
-        now, claimed = self._clock(), []
-        is_beat = self.is_beat_due()
+        wanted: Sequence[tuple[str, int]],
+        turned: Sequence[Turned],
+    ) -> _Committed:
+        is_beat, is_stirred = self.is_beat_due(), False
+        claimed: list[Claimed] = []
+        rows: list[Any] = []
         # Until the commit has answered: a claim whose fate is not known would be sent by nobody.
         self._is_doubtful = True
         with self._store.database.write(Urgency.DELIVERY) as connection:
-            moved = deliveries.record(connection, self.worker, results)
+            late = self._record(connection, results)
+            if turned:
+                self._turn(connection, turned)
             if is_beat:
-                self._keep_alive(connection, in_hand)
-            if room > 0:
+                is_stirred = self._keep_alive(connection, in_hand)
+            if wanted:
                 self._keep_current(connection)
-                claimed = deliveries.claim(
-                    connection,
-                    self.worker,
-                    now,
-                    room,
-                    self._closed,
-                    busy=busy,
-                    per_endpoint=self._per_endpoint,
-                )
+                open_now = [item for item in wanted if self._is_open(item[0])]
+                if open_now:
+                    now = self._clock()
+                    claimed = deliveries.claim(connection, self.worker, now, open_now)
+                if claimed and not self._store.database.is_sqlite:
+                    # Within this transaction: one of its own costs three round trips more.
+                    rows = deliveries.notifications_of(connection, claimed)
         self._is_doubtful = False
         if is_beat:
             self._beat_at = monotonic() + self.beat_seconds
-        if moved < len(results):
-            log.warning("delivery.late", results=len(results) - moved)
-        return claimed
+        if late:
+            log.warning("delivery.late", results=late)
+        return _Committed(claimed, rows, is_stirred)
 
-    def _keep_alive(self, connection: Connection, in_hand: Collection[str]) -> None:
-        """Prolong the lease before anything is claimed in its name, and put strays back."""
-        deliveries.beat(connection, self.worker, self._clock(), self._lease_seconds)
+    def _is_open(self, endpoint: str) -> bool:
+        found = self._endpoints.get(endpoint)
+        # What is left of one that was removed is claimed too, and cancelled.
+        return found is None or found.active
+
+    def _keep_alive(self, connection: Connection, in_hand: Collection[str]) -> bool:
+        """Prolong the lease before anything is claimed in its name, and look for what was lost."""
+        now = self._clock()
+        deliveries.beat(connection, self.worker, now, self._lease_seconds)
         strays = deliveries.put_back(connection, self.worker, keep=in_hand)
         rescued = deliveries.rescue(connection)
         if strays or rescued:
             log.warning("delivery.rescued", strays=strays, of_others=rescued)
+        self._keep_current(connection)
+        found = self._sweep(connection, now)
+        failing = troubles.announce(connection, now - FAILING_SECONDS * 1_000_000, now)
+        self._tell(
+            connection,
+            [
+                News(AlertKind.FAILING, row.merchant, row.endpoint, row.cause, since=row.since)
+                for row in failing
+            ],
+        )
+        return bool(strays or rescued or found)
+
+    def _sweep(self, connection: Connection, now: int) -> bool:
+        """Let go on what waits in an order although nothing is before it."""
+        halting = {item.id for item in self._endpoints.values() if item.manner.halts}
+        lost, self._swept = ordering.lost(connection, self._swept, SWEEP_KEYS, halting)
+        if lost:
+            log.warning("delivery.order_lost", orders=len(lost))
+            ordering.release(connection, lost, now, past_dead=True)
+        return bool(lost)
+
+    def _turn(self, connection: Connection, turned: Sequence[Turned]) -> None:
+        """Write down whose breakers have opened or closed."""
+        self._keep_current(connection)
+        for item in turned:
+            endpoint = self._endpoints.get(item.endpoint)
+            if endpoint is None:
+                continue
+            if item.is_open:
+                now = self._clock()
+                troubles.begin(connection, endpoint.merchant, endpoint.id, item.cause, now)
+            elif troubles.end(connection, endpoint.merchant, endpoint.id):
+                self._tell(connection, [News(AlertKind.RECOVERED, endpoint.merchant, endpoint.id)])
+
+    # ------------------------------------------------------------------ results
+
+    def _record(self, connection: Connection, results: Sequence[AttemptResult]) -> int:
+        """Record results and what follows from them; gives how many came too late."""
+        moved = deliveries.record(connection, self.worker, results)
+        ended = [item for item in moved if item.state in _OVER]
+        dead = [item for item in ended if item.state is DeliveryState.DEAD]
+        gone = [item for item in moved if item.gone is not None]
+        if dead or gone:
+            self._keep_current(connection)
+        self._go_on(connection, [item for item in ended if item.claimed.order_key])
+        again = {_key(item) for item in moved if item.claimed.order_key} - {
+            _key(item) for item in ended if item.claimed.order_key
+        }
+        if again:
+            # A person may have reopened one that stands before them while they were out.
+            ordering.hold_back(connection, again)
+        self._announce(connection, dead)
+        for item in gone:
+            self._disable(connection, item)
+        return len(results) - len(moved)
+
+    def _go_on(self, connection: Connection, ended: Sequence[AttemptResult]) -> None:
+        """Let the orders of these go on with the next, or halt behind what is dead."""
+        if not ended:
+            return
+        halted = [item for item in ended if self._halts(item)]
+        ordering.halt(connection, {_key(item): item.claimed.id for item in halted})
+        self._tell(
+            connection,
+            [
+                News(
+                    AlertKind.HALTED,
+                    item.claimed.merchant,
+                    item.claimed.endpoint,
+                    item.cause,
+                    [item.claimed.id],
+                    [item.claimed.notification],
+                )
+                for item in halted
+            ],
+        )
+        flowing = {_key(item) for item in ended if not self._halts(item)}
+        self._due.update(ordering.release(connection, flowing, self._clock()))
+
+    def _halts(self, item: AttemptResult) -> bool:
+        endpoint = self._endpoints.get(item.claimed.endpoint)
+        is_dead = item.state is DeliveryState.DEAD
+        return is_dead and endpoint is not None and endpoint.manner.halts
+
+    def _announce(self, connection: Connection, dead: Sequence[AttemptResult]) -> None:
+        """One alert for each endpoint and cause, however many died at once."""
+        together: dict[tuple[str, str, str], list[Claimed]] = {}
+        for item in dead:
+            claimed = item.claimed
+            if alerts.is_alert(claimed.notification):
+                log.error("alert.dead", delivery=claimed.id, cause=item.cause)
+                continue
+            together.setdefault((claimed.merchant, claimed.endpoint, item.cause), []).append(
+                claimed
+            )
+        self._tell(
+            connection,
+            [
+                News(
+                    AlertKind.DEAD,
+                    merchant,
+                    endpoint,
+                    cause,
+                    [item.id for item in items],
+                    [item.notification for item in items],
+                )
+                for (merchant, endpoint, cause), items in together.items()
+            ],
+        )
+
+    def _disable(self, connection: Connection, item: AttemptResult) -> None:
+        """Disable an endpoint that says that it is gone, unless it has another URL by now."""
+        endpoint = self._endpoints.get(item.claimed.endpoint)
+        if endpoint is None or endpoint.url != item.gone:
+            return
+        is_changed = endpoints.set_state(
+            connection,
+            endpoint,
+            endpoints.DISABLED,
+            self._clock(),
+            reason=SENTENCE[Cause.GONE],
+            actor="delivery",
+        )
+        if is_changed:
+            news = News(AlertKind.DISABLED, endpoint.merchant, endpoint.id, item.cause)
+            self._tell(connection, [news])
+
+    def _tell(self, connection: Connection, news: Iterable[News]) -> None:
+        """Write alerts, and queue them to whoever hears them."""
+        now = self._clock()
+        made = written(news, self._endpoints, now, is_mailed=self._is_mailed)
+        if made.alerts:
+            alerts.insert(connection, made.alerts)
+        if made.deliveries:
+            deliveries.insert(connection, made.deliveries)
+            self._due.update(item.endpoint for item in made.deliveries)
+        for row in made.alerts:
+            if row.merchant == row.about:
+                log.warning("alert", alert=row.id, kind=row.kind, endpoint=row.endpoint)
+
+    def _record_singly(self, results: list[AttemptResult]) -> None:
+        """One of them has something that the database will not have: the others must not wait."""
+        for result in results:
+            for attempt in (result, _plainly(result)):
+                try:
+                    with self._store.database.write(Urgency.DELIVERY) as connection:
+                        self._record(connection, [attempt])
+                    break
+                except DataRefused as error:
+                    log.error("delivery.unrecorded", delivery=result.claimed.id, detail=str(error))
+            else:
+                self._give_up(result)
+
+    def _give_up(self, result: AttemptResult) -> None:
+        """Not even a bare result can be kept: end it, rather than send it for ever."""
+        claimed = result.claimed
+        with self._store.database.write(Urgency.DELIVERY) as connection:
+            deliveries.give_up(connection, claimed, Cause.INTERNAL.value, self._clock())
+            self._announce(connection, [result._replace(cause=Cause.INTERNAL.value)])
+            if claimed.order_key is not None:
+                self._due.update(ordering.release(connection, [_key(result)], self._clock()))
+        log.error("delivery.given_up", delivery=claimed.id)
+
+    # ------------------------------------------------------------------ endpoints
 
     def _keep_current(self, connection: Connection) -> None:
         number = changes.number(connection)
@@ -177,49 +413,95 @@ class Turns:
     def _load(self, connection: Connection) -> None:
         found = endpoints.listed(connection, self._store.vault)
         self._endpoints = {endpoint.id: endpoint for endpoint in found}
-        self._closed = frozenset(endpoint.id for endpoint in found if not endpoint.active)
+        self._is_described = False
 
-    def _prepared(self, claimed: list[Claimed]) -> list[Prepared]:
+    def _described(self) -> Mapping[str, Endpoint] | None:
+        """The endpoints, once for each time that they were loaded."""
+        if self._is_described:
+            return None
+        self._is_described = True
+        return self._endpoints
+
+    # ------------------------------------------------------------------ preparing
+
+    def _prepared(self, done: _Committed) -> list[Prepared]:
+        claimed, rows = done.claimed, done.rows
         if not claimed:
             return []
-        with self._store.database.read() as connection:
-            if any(item.endpoint not in self._endpoints for item in claimed):
-                # Removed, or else made after we looked and before we claimed.
-                self._load(connection)
-            errands = self._errands(connection, claimed)
-        now = self._clock()
-        return [prepare(errand, now) for errand in errands]
-
-    def _errands(self, connection: Connection, claimed: list[Claimed]) -> list[Errand]:
-        rows = deliveries.notifications_of(connection, claimed)
+        notes = [item for item in claimed if alerts.is_alert(item.notification)]
+        passed_on = [item for item in claimed if self._passes_on(item.endpoint)]
+        is_unknown = any(item.endpoint not in self._endpoints for item in claimed)
+        found: dict[tuple[str, str], Any] = {}
         originals: dict[tuple[str, str], WireRequest | None] = {}
-        errands = []
-        for item in claimed:
-            endpoint = self._endpoints.get(item.endpoint)
-            row = rows.get((item.merchant, item.notification))
-            notification = None if row is None else notifications.built(row)
-            original = None
-            if row is not None and endpoint is not None and _passes_on(endpoint):
-                place = (row.inbox_merchant, row.inbox)
-                if place not in originals:
-                    originals[place] = inbox.request_of(connection, *place)
-                original = originals[place]
-            errands.append(Errand(item, endpoint, notification, original))
-        return errands
+        if self._store.database.is_sqlite or notes or passed_on or is_unknown:
+            with self._store.database.read() as connection:
+                if is_unknown:
+                    # Removed, or else made after we looked and before we claimed.
+                    self._load(connection)
+                if self._store.database.is_sqlite:
+                    rows = deliveries.notifications_of(connection, claimed)
+                found = _alerts_of(connection, notes)
+                originals = self._originals(connection, rows, passed_on)
+        known = {(row.merchant, row.id): row for row in rows}
+        now = self._clock()
+        return [prepare(self._errand(item, known, found, originals), now) for item in claimed]
 
-    def _record_singly(self, results: list[AttemptResult]) -> None:
-        """One of them has something that the database will not have: the others must not wait."""
-        for result in results:
-            try:
-                with self._store.database.write(Urgency.DELIVERY) as connection:
-                    deliveries.record(connection, self.worker, [result])
-            except DataRefused as error:
-                log.error("delivery.unrecorded", delivery=result.claimed.id, detail=str(error))
+    def _errand(
+        self,
+        item: Claimed,
+        rows: Mapping[tuple[str, str], Any],
+        found: Mapping[tuple[str, str], Any],
+        originals: Mapping[tuple[str, str], WireRequest | None],
+    ) -> Errand:
+        place = (item.merchant, item.notification)
+        row = rows.get(place)
+        return Errand(
+            claimed=item,
+            endpoint=self._endpoints.get(item.endpoint),
+            notification=None if row is None else notifications.built(row),
+            original=originals.get(place),
+            alert=found.get(place),
+        )
+
+    def _originals(
+        self, connection: Connection, rows: Iterable[Any], claimed: Sequence[Claimed]
+    ) -> dict[tuple[str, str], WireRequest | None]:
+        """(merchant, notification) → the request that it came in, where it is passed on."""
+        wanted = {(item.merchant, item.notification) for item in claimed}
+        return {
+            (row.merchant, row.id): inbox.request_of(connection, row.inbox_merchant, row.inbox)
+            for row in rows
+            if (row.merchant, row.id) in wanted
+        }
+
+    def _passes_on(self, endpoint: str) -> bool:
+        found = self._endpoints.get(endpoint)
+        try:
+            return found is not None and dialects.get(found.dialect).passes_on
+        except ArifaError:
+            # Said when it is prepared, with the delivery's own name to it.
+            return False
 
 
-def _passes_on(endpoint: Endpoint) -> bool:
-    try:
-        return dialects.get(endpoint.dialect).passes_on
-    except ArifaError:
-        # Said when it is prepared, with the delivery's own name to it.
-        return False
+def _key(item: AttemptResult) -> Key:
+    claimed = item.claimed
+    assert claimed.order_key is not None
+    return Key(claimed.merchant, claimed.endpoint, claimed.order_key)
+
+
+def _alerts_of(connection: Connection, claimed: Sequence[Claimed]) -> dict[tuple[str, str], Any]:
+    found: dict[tuple[str, str], Any] = {}
+    for merchant in {item.merchant for item in claimed}:
+        ids = {item.notification for item in claimed if item.merchant == merchant}
+        found.update({(merchant, row.id): row for row in alerts.find(connection, merchant, ids)})
+    return found
+
+
+def _plainly(result: AttemptResult) -> AttemptResult:
+    """The same without anything that came from outside: one of its texts was refused."""
+    note = "what the attempt came to could not be recorded in full"
+    if result.state is DeliveryState.DELIVERED:
+        return result._replace(status=None, detail=note, reference=None)
+    detail = f"{SENTENCE[Cause.INTERNAL]} ({note})"
+    cause = Cause.INTERNAL.value
+    return result._replace(status=None, cause=cause, detail=detail, reference=None)

@@ -2,8 +2,8 @@
 
     wake / poll / a result ──► one turn at the store (a thread) ──► attempts (tasks) ──► results
 
-There is no timer that gathers: what comes back while a turn runs is recorded by the next. An
-endpoint has a bounded number of attempts open, so that a slow one delays nobody else. Whatever
+There is no timer that gathers: what comes back while a turn runs is recorded by the next. Who may be
+called, and how much at once, `lanes` says, so that a bad endpoint delays nobody else. Whatever
 happens to a worker, its deliveries are rerun: by itself, or by another when its lease has ended.
 """
 
@@ -12,11 +12,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random as random_module
-import ssl
-from collections import Counter
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import structlog
@@ -24,40 +22,21 @@ import structlog
 from arifa.clock import monotonic, now_us
 from arifa.delivery import schedule as schedules
 from arifa.delivery.attempt import Prepared, attempt
-from arifa.delivery.outbound import DEADLINE_SECONDS, Outbound
+from arifa.delivery.lanes import DEFAULT_PACE, Lanes, Out, Pace, Turned
 from arifa.delivery.schedule import Schedule
-from arifa.delivery.turn import Turns
+from arifa.delivery.transport import DEFAULT_REACH, Reach, Transports
+from arifa.delivery.turn import Seen, Taken, Turns
 from arifa.errors import StoreBroken, StoreError, StoreUnfit
 from arifa.identifiers import identifier
-from arifa.store.deliveries import LEASE_SECONDS, AttemptResult
+from arifa.store.deliveries import AttemptResult
 from arifa.store.opened import Store
 
 log: Final = structlog.get_logger("arifa")
 
+LOOK_REST: Final = 4.0
+"""How many times as long as a look took nobody looks again."""
+
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pace:
-    """How much at once, how often, how long.
-
-    Attributes:
-        overall, per_endpoint: attempts that are out at one moment.
-        poll_seconds: how often the store is asked where nobody has called `wake`.
-        lease_seconds: how long after its worker's death a delivery waits for another.
-        deadline: seconds that one attempt may take, from the name's look-up to the last byte.
-        grace: seconds that `stop` waits for the attempts that are out.
-    """
-
-    overall: int = 64
-    per_endpoint: int = 8
-    poll_seconds: float = 1.0
-    lease_seconds: int = LEASE_SECONDS
-    deadline: float = DEADLINE_SECONDS
-    grace: float = DEADLINE_SECONDS + 1
-
-
-DEFAULT_PACE: Final = Pace()
 
 
 class Worker:
@@ -71,44 +50,59 @@ class Worker:
         self,
         store: Store,
         *,
-        allow_private: bool = False,
+        reach: Reach = DEFAULT_REACH,
         clock: Callable[[], int] = now_us,
+        ticks: Callable[[], float] = monotonic,
         random: Callable[[], float] = random_module.random,
         pace: Pace = DEFAULT_PACE,
         schedule: Schedule = schedules.DEFAULT,
-        trust: ssl.SSLContext | None = None,
+        is_mailed: bool = False,
     ) -> None:
         self.name = identifier("wrk", now_us())
-        self._allow_private = allow_private
+        self._reach = reach
         self._clock = clock
         self._random = random
         self._pace = pace
         self._schedule = schedule
-        self._trust = trust
         self._turns = Turns(
             store,
             self.name,
             clock=clock,
             lease_seconds=pace.lease_seconds,
-            per_endpoint=pace.per_endpoint,
+            is_mailed=is_mailed,
         )
+        self._lanes = Lanes(pace, clock=clock, ticks=ticks, random=random)
         self._thread: ThreadPoolExecutor | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signal = asyncio.Event()
         self._ended = asyncio.Event()
         self._is_called = True
+        self._told: deque[Collection[str]] = deque()
+        self._is_look_wanted = True
+        self._looked_at = float("-inf")
+        self._look_seconds = 0.0
         self._is_stopping = False
         self._grace = pace.grace
         self._in_hand: set[str] = set()
-        self._busy: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._results: list[AttemptResult] = []
+        self._turned: list[Turned] = []
 
     # ------------------------------------------------------------------ from outside
 
-    def wake(self) -> None:
-        """Say that something may be due: after a commit that queued deliveries. Costs next to
-        nothing, and never fails: a call that is lost is made up for by the next poll."""
+    def wake(self, endpoints: Collection[str] | None = None) -> None:
+        """Say that something may be due: after a commit that queued deliveries.
+
+        Costs next to nothing, and never fails: a call that is lost is made up for by the next poll.
+
+        Args:
+            endpoints: the ids of those that have something due; None where the caller does not
+                know, which takes a look at the queue.
+        """
+        if endpoints is not None:
+            self._told.append(endpoints)
+        else:
+            self._is_look_wanted = True
         if self._is_called:
             return
         self._is_called = True
@@ -140,11 +134,9 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._thread = ThreadPoolExecutor(1, "arifa-delivery")
         try:
-            async with Outbound(
-                allow_private=self._allow_private, deadline=self._pace.deadline, trust=self._trust
-            ) as outbound:
+            async with Transports(self._reach) as transports:
                 try:
-                    await self._deliver(outbound)
+                    await self._deliver(transports)
                 finally:
                     await self._let_go()
         finally:
@@ -153,18 +145,18 @@ class Worker:
 
     # ------------------------------------------------------------------ the loop
 
-    async def _deliver(self, outbound: Outbound) -> None:
+    async def _deliver(self, transports: Transports) -> None:
         if not await self._started():
             return
         while not self._is_stopping:
-            await self._rest(await self._turn(outbound))
-        await self._drain(outbound)
+            await self._rest(await self._turn(transports))
+        await self._drain(transports)
 
     async def _started(self) -> bool:
         """Register; False where `stop` was called before the store could be reached."""
         while not self._is_stopping:
             try:
-                rescued = await self._in_thread(self._turns.start)
+                rescued, troubled = await self._in_thread(self._turns.start)
             except (StoreBroken, StoreUnfit):
                 raise
             except StoreError as error:
@@ -173,70 +165,118 @@ class Worker:
                 continue
             if rescued:
                 log.info("delivery.rescued", of_others=rescued)
+            self._lanes.troubled(troubled)
             return True
         return False
 
-    async def _turn(self, outbound: Outbound) -> float:
+    async def _turn(self, transports: Transports) -> float:
         """One turn at the store, and its attempts begun; gives the seconds to rest at most."""
         # In this order: whoever calls between the two lines sets the signal again.
         self._signal.clear()
-        is_called, self._is_called = self._is_called, False
+        self._is_called = False
         results, self._results = self._results, []
+        wanted: list[tuple[str, int]] = []
         try:
-            if not (results or is_called or self._turns.is_beat_due()):
-                due_in = await self._in_thread(self._turns.due_in)
-                if due_in is None or due_in > 0:
-                    return self._pause(due_in)
-            await self._take(outbound, results)
+            await self._look()
+            if not self._is_stopping:
+                wanted = self._lanes.wanted()
+            if wanted or results or self._turns.is_beat_due():
+                await self._take(transports, results, wanted)
         except (StoreBroken, StoreUnfit):
             raise
         except StoreError as error:
             log.warning("delivery.waiting", detail=str(error))
             # Recorded or not, they come again: their fence makes the second time harmless.
             self._results = results + self._results
-            self._is_called = True
+            self._lanes.taken(wanted, dict(wanted))
+            self._is_look_wanted = True
             await self._back_off()
-        return self._pause(None)
+        return self._pause()
 
-    async def _take(self, outbound: Outbound, results: list[AttemptResult]) -> None:
-        recorded = {result.claimed.id for result in results}
-        room = 0
-        if not self._is_stopping:
-            room = self._pace.overall - len(self._in_hand) + len(recorded)
-        prepared = await self._in_thread(
-            lambda: self._turns.take(results, frozenset(self._in_hand), room, dict(self._busy))
+    async def _look(self) -> None:
+        """Learn what is due: from those who called, and by a look where that is not enough."""
+        told: set[str] = set()
+        while self._told:
+            told.update(self._told.popleft())
+        if self._look_in() <= 0 and not self._is_stopping:
+            self._is_look_wanted = False
+            began_at = monotonic()
+            self._apply(await self._in_thread(self._turns.look))
+            self._looked_at = monotonic()
+            self._look_seconds = self._looked_at - began_at
+        if told:
+            self._lanes.told(told)
+
+    def _look_in(self) -> float:
+        """Seconds until the queue is to be looked at: what that costs, it may not cost always."""
+        rest = LOOK_REST * self._look_seconds
+        if not self._is_look_wanted:
+            rest = max(rest, self._pace.poll_seconds)
+        return max(0.0, self._looked_at + rest - monotonic())
+
+    def _apply(self, seen: Seen) -> None:
+        if seen.endpoints is not None:
+            self._lanes.configure(seen.endpoints)
+        self._lanes.seen(seen.heads)
+
+    async def _take(
+        self,
+        transports: Transports,
+        results: list[AttemptResult],
+        wanted: list[tuple[str, int]],
+    ) -> None:
+        turned = self._turned = self._turned + self._lanes.turned()
+        taken = await self._in_thread(
+            lambda: self._turns.take(results, frozenset(self._in_hand), wanted, turned)
         )
-        self._in_hand -= recorded
-        if self._is_stopping:
+        self._turned = []
+        self._in_hand.difference_update(result.claimed.id for result in results)
+        claimed = Counter(item.errand.claimed.endpoint for item in taken.prepared)
+        if not self._is_stopping:
             # Told to stop meanwhile: what is not begun goes back.
-            return
-        for item in prepared:
-            self._begin(item, outbound)
+            for item in taken.prepared:
+                self._begin(item, transports)
+        self._lanes.taken(wanted, claimed)
+        self._note(taken)
 
-    def _begin(self, prepared: Prepared, outbound: Outbound) -> None:
+    def _note(self, taken: Taken) -> None:
+        if taken.endpoints is not None:
+            self._lanes.configure(taken.endpoints)
+        if taken.due:
+            self._lanes.told(taken.due)
+        if taken.endpoints is not None or taken.is_stirred:
+            self._is_look_wanted = True
+
+    def _begin(self, prepared: Prepared, transports: Transports) -> None:
         claimed = prepared.errand.claimed
         self._in_hand.add(claimed.id)
-        self._busy[claimed.endpoint] += 1
-        task = asyncio.create_task(self._attempted(prepared, outbound))
+        out = self._lanes.begun(claimed.endpoint)
+        task = asyncio.create_task(self._attempted(prepared, out, transports))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _attempted(self, prepared: Prepared, outbound: Outbound) -> None:
-        endpoint = prepared.errand.claimed.endpoint
+    async def _attempted(self, prepared: Prepared, out: Out, transports: Transports) -> None:
         try:
-            found = await attempt(prepared, outbound, self._schedule, self._clock, self._random)
+            found = await attempt(
+                prepared,
+                transports,
+                self._schedule,
+                self._clock,
+                self._random,
+                deadline=self._pace.deadline,
+            )
             self._results.append(found)
+            self._lanes.judged(out, found)
         finally:
-            self._busy[endpoint] -= 1
-            if not self._busy[endpoint]:
-                del self._busy[endpoint]
+            self._lanes.back(out)
             self._signal.set()
 
     # ------------------------------------------------------------------ resting, ending
 
-    def _pause(self, due_in: float | None) -> float:
-        pause = min(self._pace.poll_seconds, self._turns.beat_seconds)
-        return pause if due_in is None else max(0.0, min(pause, due_in))
+    def _pause(self) -> float:
+        due_in = self._lanes.due_in()
+        pause = min(self._look_in(), self._turns.beat_seconds)
+        return pause if due_in is None else min(pause, due_in)
 
     async def _rest(self, seconds: float) -> None:
         """Until something calls, or the time is over."""
@@ -251,13 +291,13 @@ class Worker:
             await self._rest(left)
             self._signal.clear()
 
-    async def _drain(self, outbound: Outbound) -> None:
+    async def _drain(self, transports: Transports) -> None:
         """Record what comes back within the grace, as it comes."""
         until = monotonic() + self._grace
         while self._tasks and (left := until - monotonic()) > 0:
             await self._rest(left)
             if self._results:
-                await self._turn(outbound)
+                await self._turn(transports)
             else:
                 self._signal.clear()
         await self._let_go()
@@ -279,3 +319,6 @@ class Worker:
     async def _in_thread(self, call: Callable[[], T]) -> T:
         assert self._loop is not None
         return await self._loop.run_in_executor(self._thread, call)
+
+
+__all__ = ["DEFAULT_PACE", "Pace", "Worker"]
