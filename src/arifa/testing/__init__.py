@@ -9,5 +9,6 @@ A third party runs the same laws over its own dialect:
 
 `laws` has them one by one, `strategies` makes what they are tried with, `captures` compares stored
 requests with stored readings and answers, `alterations` and `genuine` are what the laws lean on,
-`postgres` starts a private server. All but `postgres` need only the extra `arifa[testing]`.
+`postgres` and `nats` start private servers (`supervised`: they end with whoever asked for them).
+All but those need only the extra `arifa[testing]`.
 """

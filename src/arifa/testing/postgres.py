@@ -13,40 +13,35 @@ Durability is left on (`fsync`, `full_page_writes`, `synchronous_commit`) and th
 disk where there is one: a test of "acknowledged means on disk" or a benchmark of commits would
 otherwise prove nothing.
 
-Every process of the server hangs on a supervisor (this file, run as a script), which ends the
-server and removes its folder when the process that asked for it dies, even by SIGKILL. Linux's
-PR_SET_PDEATHSIG is not used: it fires when the *thread* that started the server ends.
+It ends with the process that asked for it, and its folder goes with it (`supervised`).
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import importlib.util
 import os
 import re
 import secrets
-import select
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import LiteralString, NoReturn, Self
+from typing import LiteralString, Self
 from urllib.parse import quote, unquote, urlsplit
 
+from arifa.testing.requirement import skip_or_fail
+from arifa.testing.supervised import Supervised, User, free_port
+
 URL_VARIABLE = "ARIFA_TEST_POSTGRES_URL"
-REQUIRE_VARIABLE = "ARIFA_TEST_REQUIRE"
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
-ORPHAN_SECONDS = 5.0
 
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
@@ -58,9 +53,6 @@ SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-
-_User = tuple[int, int]
-"""Numbers of the user and group a server runs as."""
 
 
 class PostgresAbsent(Exception):
@@ -148,7 +140,6 @@ class PostgresServer:
 
     def _execute(self, statement: LiteralString, *names: str) -> str:
         """Run a statement with quoted `names`; return the first value of its result, or ""."""
-        # Imported here because the supervisor runs this file without any package in reach.
         import psycopg
         from psycopg import sql
 
@@ -165,9 +156,9 @@ class PrivatePostgres(PostgresServer):
     is_private = True
 
     def __init__(self, binaries: Binaries) -> None:
-        self._run: _Supervised | None = None
+        self._run: Supervised | None = None
         self._user = _unprivileged_user()
-        self._port, password = _free_port(), secrets.token_hex(16)
+        self._port, password = free_port(), secrets.token_hex(16)
         parent, self.filesystem = _place_for_data(self._user)
         self.directory = Path(tempfile.mkdtemp(prefix="arifa-postgres-", dir=parent))
         url = f"postgresql://arifa:{password}@127.0.0.1:{self._port}/postgres"
@@ -257,8 +248,8 @@ class PrivatePostgres(PostgresServer):
             run.send(signal.SIGKILL)
             run.wait(STOP_SECONDS)
 
-    def _supervise(self, program: str, *arguments: str) -> _Supervised:
-        return _Supervised(self.directory, self._user, [str(self._bin / program), *arguments])
+    def _supervise(self, program: str, *arguments: str) -> Supervised:
+        return Supervised(self.directory, self._user, [str(self._bin / program), *arguments])
 
     @property
     def _data(self) -> Path:
@@ -278,7 +269,7 @@ class Binaries:
     package: Path | None = None
     """Folder that still runs when copied elsewhere, its libraries beside it; None: fixed paths."""
 
-    def made_runnable(self, home: Path, user: _User | None) -> Binaries:
+    def made_runnable(self, home: Path, user: User | None) -> Binaries:
         """These, or a copy in `home` if `user` cannot reach these: they may be in root's home."""
         if user is None or self.package is None or self._runs_as(user):
             return self
@@ -288,7 +279,7 @@ class Binaries:
         copied = home / self.package.name
         return Binaries(copied / self.directory.relative_to(self.package), self.origin)
 
-    def _runs_as(self, user: _User) -> bool:
+    def _runs_as(self, user: User) -> bool:
         """Tried, not computed: permissions, access lists and mount options have a say."""
         command = [str(self.directory / "initdb"), "--version"]
         uid, gid = user
@@ -358,19 +349,8 @@ def postgres_or_skip(*, private: bool = False) -> PostgresServer:
     try:
         return start_postgres(private=True) if private else session_postgres()
     except PostgresAbsent as absent:
-        _skip_or_fail(
-            f"no PostgreSQL: {absent}", is_named=URL_VARIABLE in os.environ and not private
-        )
-
-
-def _skip_or_fail(reason: str, *, is_named: bool) -> NoReturn:
-    import pytest
-
-    if "pg" in re.split(r"[\s,]+", os.environ.get(REQUIRE_VARIABLE, "")):
-        pytest.fail(f"{reason} ({REQUIRE_VARIABLE} asks for it)", pytrace=False)
-    if is_named:
-        pytest.fail(f"{reason} ({URL_VARIABLE} names it)", pytrace=False)
-    pytest.skip(reason, allow_module_level=True)
+        named = URL_VARIABLE if URL_VARIABLE in os.environ and not private else None
+        skip_or_fail(f"no PostgreSQL: {absent}", required="pg", named=named)
 
 
 def _named_server(url: str) -> PostgresServer:
@@ -404,7 +384,7 @@ def _version_in(folder: Path) -> float:
     return float(number[0]) if number else 0.0
 
 
-def _unprivileged_user() -> _User | None:
+def _unprivileged_user() -> User | None:
     """Whom the server runs as: `nobody` when we are root, else ourselves (None)."""
     import pwd
 
@@ -417,7 +397,7 @@ def _unprivileged_user() -> _User | None:
     return nobody.pw_uid, nobody.pw_gid
 
 
-def _place_for_data(user: _User | None) -> tuple[Path, str]:
+def _place_for_data(user: User | None) -> tuple[Path, str]:
     """A folder for temporary files that the server can reach, and the type of its filesystem.
 
     One on a disk, if there is any: many systems keep `/tmp` in memory.
@@ -458,129 +438,5 @@ def _copy_for_everybody(tree: Path, target: Path) -> None:
         path.chmod(mode | (0o055 if mode & 0o100 else 0o044))
 
 
-def _free_port() -> int:
-    """A free port below those the system hands out, lest one of them take it during a restart."""
-    for _ in range(100):
-        # Not from `random`: test runners seed it, and all their workers would try the same ports.
-        port = 15_000 + secrets.randbelow(17_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise PostgresFailed("no free port on 127.0.0.1")
-
-
 def _database_of(url: str) -> str:
     return unquote(urlsplit(url).path.removeprefix("/"))
-
-
-class _Supervised:
-    """A program and all its children, run as `user` under a supervisor of its own."""
-
-    def __init__(self, directory: Path, user: _User | None, command: list[str]) -> None:
-        as_user = "{}:{}".format(*user) if user else ""
-        # Isolated and without packages: quick to start, and nothing of ours shadows the library.
-        python = [sys.executable, "-I", "-S", __file__]
-        with (directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [*python, str(os.getpid()), str(directory), as_user, *command],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                bufsize=0,
-                start_new_session=True,  # so that Ctrl-C reaches the tests and not their server
-            )
-        assert self._process.stdin
-        assert self._process.stdout
-        self._orders, report = self._process.stdin, self._process.stdout
-        with report:
-            self.pid = int(report.readline() or 0)
-
-    @property
-    def has_ended(self) -> bool:
-        return self._process.poll() is not None
-
-    def send(self, number: signal.Signals) -> None:
-        """Signal the program; nothing happens if it has ended."""
-        if self.has_ended:
-            return
-        with contextlib.suppress(BrokenPipeError):
-            self._orders.write(bytes([number]))
-
-    def wait(self, timeout_seconds: float) -> int:
-        """Wait until the program and all its children are gone; return its exit code."""
-        code = self._process.wait(timeout_seconds)
-        self._orders.close()
-        return code
-
-
-def _supervise(parent: int, directory: str, as_user: str, command: list[str]) -> int:
-    """Run a command and signal it as bytes on standard input say; end it when `parent` is gone.
-
-    Each process of the server inherits the writing end of a pipe, so that the end of that pipe is
-    the end of the last of them: a postmaster's children outlive it for a while, and until then no
-    successor may start.
-    """
-    lifeline, held_by_all = os.pipe()
-    uid, gid = (int(number) for number in as_user.split(":")) if as_user else (None, None)
-    try:
-        program = subprocess.Popen(
-            command,
-            user=uid,
-            group=gid,
-            extra_groups=[] if as_user else None,
-            env={"PATH": os.defpath, "LC_ALL": "C"},  # none of the caller's PG… variables
-            cwd=directory,  # the caller's may be closed to the server's user
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr,
-            pass_fds=[held_by_all],
-        )
-    except OSError as error:
-        sys.exit(f"cannot run {command[0]}: {error}")
-    os.close(held_by_all)
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(ignored, signal.SIG_IGN)
-    with contextlib.suppress(OSError):
-        sys.stdout.write(f"{program.pid}\n")
-        sys.stdout.flush()
-    if _follow(parent, program, lifeline):
-        shutil.rmtree(directory, ignore_errors=True)
-    code = program.wait()
-    return code if code >= 0 else 128 - code
-
-
-def _follow(parent: int, program: subprocess.Popen[bytes], lifeline: int) -> bool:
-    """Obey orders until the program's last process is gone; return whether the parent is, too."""
-    while True:
-        # The time limit is for a parent whose forked child still holds the other end of our input.
-        readable, _, _ = select.select([0, lifeline], [], [], 1.0)
-        if lifeline in readable:
-            return _is_orphan(parent)
-        order = os.read(0, 1) if 0 in readable else None
-        if order:
-            _send(program, order[0])
-        elif order == b"" or _is_orphan(parent):
-            _send(program, signal.SIGQUIT)
-            if not select.select([lifeline], [], [], ORPHAN_SECONDS)[0]:
-                _send(program, signal.SIGKILL)
-                select.select([lifeline], [], [], ORPHAN_SECONDS)
-            return True
-
-
-def _send(program: subprocess.Popen[bytes], number: int) -> None:
-    """Signal the program; its children are killed with it, lest they finish what they are at."""
-    children: list[str] = []
-    if number == signal.SIGKILL:
-        with contextlib.suppress(OSError):
-            children = Path(f"/proc/{program.pid}/task/{program.pid}/children").read_text().split()
-    program.send_signal(number)
-    for child in children:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(int(child), number)
-
-
-def _is_orphan(parent: int) -> bool:
-    return os.getppid() != parent
-
-
-if __name__ == "__main__":
-    sys.exit(_supervise(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4:]))
