@@ -24,7 +24,7 @@ LIMIT_MAX: Final = 100_000
 Mode = Literal["live", "test"]
 
 
-def _checked(check: Callable[[str], object]) -> Callable[[Any, Any], None]:
+def checked_by(check: Callable[[str], object]) -> Callable[[Any, Any], None]:
     """A validator of one text or several, from what raises `Refused`."""
 
     def validate(_type: Any, value: Any) -> None:
@@ -44,9 +44,9 @@ def _check_currency(code: str) -> None:
 
 
 Limit = Annotated[int, Parameter(validator=Number(gte=1, lte=LIMIT_MAX))]
-Time = Annotated[str | None, Parameter(validator=_checked(from_rfc3339))]
-Currency = Annotated[str | None, Parameter(validator=_checked(_check_currency))]
-Zone = Annotated[str | None, Parameter(validator=_checked(zone))]
+Time = Annotated[str | None, Parameter(validator=checked_by(from_rfc3339))]
+Currency = Annotated[str | None, Parameter(validator=checked_by(_check_currency))]
+Zone = Annotated[str | None, Parameter(validator=checked_by(zone))]
 Many = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
 
 
@@ -80,6 +80,19 @@ def pairs(given: Iterable[str], flag: str) -> dict[str, str]:
             raise Misused(f"{flag} has {key!r} twice")
         found[key] = value
     return found
+
+
+def reasoned(reason: str | None, flag: str, *, is_given: bool) -> str | None:
+    """The reason that goes with `flag`; None where that was not given.
+
+    Raises:
+        Misused: one was given without the other.
+    """
+    if is_given and not (reason or "").strip():
+        raise Misused(f"{flag} needs --reason TEXT: it is kept in the audit log")
+    if reason is not None and not is_given:
+        raise Misused(f"--reason goes with {flag}")
+    return reason
 
 
 # ---------------------------------------------------------------------------------- credentials
@@ -130,7 +143,7 @@ class Keys:
 
 KeyFlags = Annotated[Keys, Parameter(name="*")]
 NO_KEYS: Final = Keys()
-Networks = Annotated[tuple[str, ...], Parameter(validator=_checked(network))]
+Networks = Annotated[tuple[str, ...], Parameter(validator=checked_by(network))]
 
 
 def _key(path: Path, flag: str, load: Callable[[bytes], object]) -> bytes:

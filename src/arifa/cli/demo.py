@@ -22,7 +22,8 @@ from arifa import dialects
 from arifa.cli.context import Given
 from arifa.cli.demo_banks import CAST, Part
 from arifa.cli.demo_hub import DemoHub, Feed
-from arifa.cli.demo_report import Comparison, compare, lines_of
+from arifa.cli.demo_issuer import Issuer
+from arifa.cli.demo_report import Comparison, Issued, compare, lines_of
 from arifa.clock import monotonic
 from arifa.simulator.bank import Bank
 from arifa.simulator.merchant import Failure, Kept, Merchant
@@ -53,13 +54,20 @@ def demo(*, serve: bool = False, seed: int = 1, context: Given) -> int:
         feeds = {part.name: hub.add_source(part) for part in CAST}
         merchant.secret = hub.add_endpoint(merchant.url)
         url = stack.enter_context(hub.serving())
-        books = _spend_days(feeds, url, random)
-        made = _compared(hub, merchant, books, began + ALL_SECONDS)
+        issuer = Issuer(folder, Random(seed))  # noqa: S311
+        days = stack.enter_context(_spending_days(feeds, url, random))
+        issuer.register([part for part in CAST if part.account], feeds, url)
+        stack.enter_context(issuer.serving())
+        issuer.issue()
+        books = {name: day.result() for name, day in days.items()}
+        issuer.settle(began + ALL_SECONDS)
+        issued = issuer.says()
+        made = _compared(hub, merchant, books, issued, began + ALL_SECONDS)
         seconds = monotonic() - began
         if context.output.as_json:
             context.output.line({**made.as_json(), "seed": seed, "seconds": round(seconds, 1)})
         else:
-            _print(made, books, merchant.kept, f"seed {seed}, {seconds:.0f} s")
+            _print(made, merchant.kept, f"seed {seed}, {seconds:.0f} s")
             _print_next(folder if serve else None, url)
         if serve:
             hub.wait()
@@ -83,15 +91,18 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
 # ---------------------------------------------------------------------------------- the play
 
 
-def _spend_days(feeds: Mapping[str, Feed], url: str, random: Random) -> dict[str, Book]:
-    """Let every bank spend its day, all at the same time; gives their books."""
+@contextlib.contextmanager
+def _spending_days(
+    feeds: Mapping[str, Feed], url: str, random: Random
+) -> Iterator[dict[str, Future[Book]]]:
+    """Let every simulated bank spend its day, all at the same time; gives their books to be."""
     days: dict[str, Future[Book]] = {}
     with ThreadPoolExecutor(max_workers=len(CAST)) as pool:
         for part in CAST:
             bank = _bank(part, feeds[part.name], url, Random(random.random()))  # noqa: S311
             earlier = None if part.after is None else days[part.after]
             days[part.name] = pool.submit(_spend_day_after, earlier, bank, part)
-    return {name: day.result() for name, day in days.items()}
+        yield days
 
 
 def _bank(part: Part, feed: Feed, url: str, random: Random) -> Bank:
@@ -110,22 +121,27 @@ def _spend_day_after(earlier: Future[Book] | None, bank: Bank, part: Part) -> Bo
 
 
 def _compared(
-    hub: DemoHub, merchant: Merchant, books: Mapping[str, Book], deadline: float
+    hub: DemoHub,
+    merchant: Merchant,
+    books: Mapping[str, Book],
+    issued: Mapping[str, Issued],
+    deadline: float,
 ) -> Comparison:
-    """Wait until the merchant has all that the banks announced, and compare."""
+    """Wait until the merchant has all that was announced, and compare."""
     announced = sum(book.announced.total() for book in books.values())
+    announced += sum(item.announced.total() for item in issued.values())
     merchant.wait_for(lambda kept: len(kept.events) >= announced, deadline - monotonic())
     hub.settle(deadline)
     titles = {part.name: part.title for part in CAST}
-    return compare(titles, books, merchant.kept, hub.says())
+    return compare(titles, books, issued, merchant.kept, hub.says())
 
 
 # ---------------------------------------------------------------------------------- the report
 
 
-def _print(made: Comparison, books: Mapping[str, Book], kept: Kept, how: str) -> None:
-    sent = sum(book.sent for book in books.values())
-    print(f"{len(books)} bank feeds, {sent} requests over HTTP, one hub, one merchant ({how})")
+def _print(made: Comparison, kept: Kept, how: str) -> None:
+    sent = sum(theirs.sent for _, theirs, _ in made.feeds)
+    print(f"banks and a bank's hub, {sent} requests, the hub, one merchant ({how})")
     print("\n".join(lines_of(made, kept)))
     if made.agrees:
         print("Everybody's books agree.")

@@ -26,6 +26,8 @@ class Part:
         samples: the published cases in the order of sending, and what each means.
         payments: how many new payments it makes up besides.
         after: the bank whose day must be over first, since it is the same bank by another way.
+        account: the account for which a bank's hub issues in this dialect; None where none does.
+        issued: how many events it issues there, beside three orders.
     """
 
     name: str
@@ -33,8 +35,10 @@ class Part:
     dialect: str
     flags: tuple[str, ...]
     samples: Mapping[str, Meaning]
-    payments: int = 60
+    payments: int = 45
     after: str | None = None
+    account: str | None = None
+    issued: int = 10
 
 
 PASSWORD_FILE: Final = "{password}"  # noqa: S105 - stands for a file
@@ -48,6 +52,7 @@ CAST: Final = (
         dialect="kcb",
         flags=("--generate-key",),
         samples={"account": NEW, "till": NEW},
+        account="JD001",
     ),
     Part(
         name="credit-bank",
@@ -64,6 +69,7 @@ CAST: Final = (
             "authorization": HELD,
             "fraud_action": HELD,
         },
+        account="0021024000039",
     ),
     Part(
         name="jenga",
@@ -81,6 +87,7 @@ CAST: Final = (
             "bill": HELD,
             "converted": AGAIN,
         },
+        account="0111234241028",
     ),
     Part(
         name="xente",
@@ -95,6 +102,7 @@ CAST: Final = (
             "camel": HELD,
             "pascal": AGAIN,
         },
+        account="256784378515",
     ),
     Part(
         name="xente-keys",
@@ -116,6 +124,7 @@ CAST: Final = (
             "negative-reversal": HELD,
             "no-request-reference": HELD,
         },
+        account="1000000001",
     ),
 )
 """Every bank that is known, each by its usual proof, and Xente by both of its ways."""

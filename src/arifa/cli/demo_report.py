@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from arifa.simulator.merchant import Kept
@@ -64,6 +64,21 @@ class HubSays:
     payments: Counter[Announced]
 
 
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """What the bank's hub says of one callback.
+
+    Attributes:
+        announced: its transactions that are complete, each by what it says.
+        attempts: how often a notification went out.
+        unfinished: its transactions that are neither complete nor declined.
+    """
+
+    announced: Counter[Announced]
+    attempts: int
+    unfinished: int
+
+
 @dataclass(slots=True)
 class Comparison:
     """Both sides, feed by feed and line by line."""
@@ -102,19 +117,48 @@ class Comparison:
 # ---------------------------------------------------------------------------------- comparing
 
 
+def with_issued(book: Book, issued: Issued) -> Book:
+    """A simulated bank's book, with what a bank's hub has issued into the same feed.
+
+    Each transaction that is complete was announced once; each further attempt said nothing new.
+    """
+    complete = issued.announced.total()
+    meanings = Counter({Meaning.NEW: complete, Meaning.AGAIN: issued.attempts - complete})
+    return replace(
+        book,
+        meanings=book.meanings + meanings,
+        announced=book.announced + issued.announced,
+        surprises=book.surprises + ["not every transaction is over"] * bool(issued.unfinished),
+    )
+
+
 def compare(
-    titles: Mapping[str, str], books: Mapping[str, Book], kept: Kept, hub: HubSays
+    titles: Mapping[str, str],
+    days: Mapping[str, Book],
+    issued: Mapping[str, Issued],
+    kept: Kept,
+    hub: HubSays,
 ) -> Comparison:
-    """Put the sides beside each other; `titles` and `books` are by source name."""
+    """Put the sides beside each other; `titles`, `days` and `issued` are by source name."""
     made = Comparison()
+    books = {
+        name: with_issued(book, issued[name]) if name in issued else book
+        for name, book in days.items()
+    }
     for name, title in titles.items():
         made.feeds.append((title, _row_of(books[name]), hub.feeds[name]))
         made.surprises += [f"{title}: {surprise}" for surprise in books[name].surprises]
     announced = sum((book.announced for book in books.values()), Counter[Announced]())
     arrived = Counter(announced_by(event.data) for event in kept.events.values())
+    complete = sum((item.announced for item in issued.values()), Counter[Announced]())
     held = sum(book.meanings[Meaning.HELD] for book in books.values())
     unfinished = {name: n for name, n in hub.deliveries.items() if name != "delivered"}
     made.lines = [
+        _line(
+            "issued by the bank's hub: complete, here",
+            complete.total(),
+            (complete & hub.payments).total(),
+        ),
         _counted("events: announced by banks, delivered", announced.total(), hub.deliveries),
         _counted("events: held by the merchant, delivered", len(kept.events), hub.deliveries),
         _line("attempts: seen by the merchant, made", kept.attempts, hub.attempts),

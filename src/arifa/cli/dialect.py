@@ -33,7 +33,17 @@ def show(name: str, /, *, context: Given) -> None:
     Args:
         name: the dialect.
     """
-    context.output.one(_described(dialects.get(name)))
+    described = _described(dialects.get(name))
+    if not context.output.as_json:
+        # Null and an empty list mean different things, which one dash would hide.
+        described["currencies"] = _in_words(described["currencies"])
+    context.output.one(described)
+
+
+def _in_words(currencies: list[str] | None) -> str:
+    if currencies is None:
+        return "any"
+    return ", ".join(currencies) or "the feed's own only"
 
 
 def _described(dialect: Dialect) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -26,6 +27,7 @@ OVERDUE_WARN_US: Final = 300_000_000
 BUILT_US: Final = 1_767_225_600_000_000  # 2026-01-01: no clock of a running hub is before it
 
 _OTHERS: Final = 0o077
+UNTRIED_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ def _of_store(store: Store) -> Iterator[Finding]:
         "seals": lambda connection: _of_seals(connection, store.folder),
         "deliveries": _of_deliveries,
         "cases": _of_cases,
+        "going live": _of_going_live,
     }
     for name, check in checks.items():
         try:
@@ -156,17 +159,26 @@ def _of_deliveries(connection: Connection) -> Iterator[Finding]:
     counted = deliveries.counted(connection)
     shown = ", ".join(f"{number} {state}" for state, number in sorted(counted.items())) or "none"
     due = deliveries.next_due(connection)
-    if due is not None and due < now_us() - OVERDUE_WARN_US:
+    overdue = now_us() - OVERDUE_WARN_US
+    if due.active is not None and due.active < overdue:
         yield Finding(
             "deliveries",
             "warn",
-            f"{shown}; one has been due since {when(due)}",
+            f"{shown}; one has been due since {when(due.active)}",
             "see that arifa serve is running, and look at its log",
         )
     elif counted.get("dead"):
         yield Finding("deliveries", "warn", shown, "see: arifa delivery list --state dead")
     else:
         yield _ok("deliveries", shown)
+    if due.held is not None and due.held < overdue:
+        # Not a warning: a person paused the endpoint, or was told that it was disabled.
+        yield Finding(
+            "paused",
+            "ok",
+            f"one has been held since {when(due.held)}, because its endpoint is paused or disabled",
+            "see: arifa endpoint list; and: arifa endpoint resume NAME",
+        )
 
 
 def _of_cases(connection: Connection) -> Iterator[Finding]:
@@ -184,6 +196,25 @@ def _of_cases(connection: Connection) -> Iterator[Finding]:
         yield _ok("cases", "none is open")
 
 
+def _of_going_live(connection: Connection) -> Iterator[Finding]:
+    from arifa.store import standing
+
+    untried = standing.untried(connection)
+    if untried:
+        named = ", ".join(untried[:UNTRIED_SHOWN])
+        more = f" and {len(untried) - UNTRIED_SHOWN} more" if len(untried) > UNTRIED_SHOWN else ""
+        # Not a warning: whoever sets things up live by a script has chosen to.
+        yield Finding(
+            "going live",
+            "ok",
+            f"not checked before they went live: {named}{more}",
+            "try an endpoint with: arifa endpoint test; set the next one up with --mode test, and "
+            "promote it",
+        )
+    else:
+        yield _ok("going live", "all that is live was tried, or promoted with a reason")
+
+
 def _of_folder(folder: Path, store: Store) -> Iterator[Finding]:
     from arifa.store import health
 
@@ -194,7 +225,8 @@ def _of_folder(folder: Path, store: Store) -> Iterator[Finding]:
     for path in secret:
         if path.stat().st_mode & _OTHERS:
             mode = "700" if path.is_dir() else "600"
-            yield Finding("modes", "warn", f"others may look into {path}", f"chmod {mode} {path}")
+            remedy = f"chmod {mode} {shlex.quote(str(path))}"
+            yield Finding("modes", "warn", f"others may look into {path}", remedy)
             return
     yield _ok("modes", f"{folder} is for this user only")
 

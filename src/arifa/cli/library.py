@@ -50,6 +50,7 @@ from arifa.wire import WireRequest, read_request
 # A lone "-" is standard input, and no option.
 File = Annotated[str, Parameter(allow_leading_hyphen=True)]
 MESSAGE_BYTES_MAX: Final = 16 * 1024 * 1024
+_NOT_ONE: Final = "this is not a notification as arifa notification show --json prints it"
 # It goes into a header.
 _IDENTITY: Final = re.compile(r"[!-\-/-~]{1,255}")
 
@@ -280,10 +281,12 @@ def _notification(row: JsonObject) -> Notification:
             state=State(text("state", State.ACCEPTED.value)),
             reading=_typed(reading_from_json(row)),
         )
-    except (KeyError, TypeError, ValueError, AttributeError, msgspec.ValidationError) as error:
-        raise Refused(
-            f"this is not a notification as arifa notification show --json prints it: {error!r}"
-        ) from None
+    except KeyError as error:
+        raise Refused(f"{_NOT_ONE}: it has no member {error.args[0]!r}") from None
+    except (ValueError, msgspec.ValidationError) as error:
+        raise Refused(f"{_NOT_ONE}: {error}") from None
+    except (TypeError, AttributeError):
+        raise Refused(f"{_NOT_ONE}: one of its members is of another kind") from None
 
 
 def _typed(reading: Reading) -> Reading:

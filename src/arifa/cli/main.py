@@ -31,10 +31,16 @@ COMMANDS: Final = {
     "merchant": ("arifa.cli.merchant:app", "Whose money it is."),
     "source": ("arifa.cli.source:app", "Feeds from banks."),
     "endpoint": ("arifa.cli.endpoint:app", "Where merchants want to be told."),
+    "callback": ("arifa.cli.callback:app", "What merchants register for their accounts."),
     "inbox": ("arifa.cli.inbox:app", "The requests that came, and what was answered."),
     "notification": ("arifa.cli.notification:app", "The payments that were announced."),
     "case": ("arifa.cli.case:app", "What a person must decide."),
     "delivery": ("arifa.cli.delivery:app", "What was passed on, and how that went."),
+    "invoice": ("arifa.cli.invoice:app", "Money owed, on the issuing side."),
+    "transaction": (
+        "arifa.cli.transaction:app",
+        "What this hub issues: approved, processed, announced, acknowledged.",
+    ),
     "trigger": ("arifa.cli.trigger:trigger", "Send a bank's notification, well or ill."),
     "verify": ("arifa.cli.library:verify", "Prove and read one raw request."),
     "parse": ("arifa.cli.library:parse", "Read one raw request without its proof."),
@@ -106,10 +112,15 @@ def _run(tokens: list[str], output: Output) -> int:
         rest = ["--help"]
     _check_command(rest[0])
     command, bound, wanted = _parsed(rest)
+    if command.__name__ == "version_print" and output.as_json:
+        output.one({"version": arifa.__version__})
+        return 0
     if command.__name__ in ("help_print", "version_print"):
         if rest[-1] in ("--help", "-h", "--version"):
             command(*bound.args, **bound.kwargs)
             return 0
+        if output.as_json:
+            raise Misused(f"say what to do: a command is missing; see: arifa {rest[0]} --help")
         _show_help_as_error(command, bound)
         return Misused.exit_code
     flags = {"data": given.data, "database": given.database}
@@ -177,8 +188,10 @@ def _parsed(tokens: list[str]) -> tuple[Any, Any, dict[str, Any]]:
 
 
 def _sentence(error: Any) -> str:
-    from cyclopts import UnusedCliTokensError, ValidationError
+    from cyclopts import MissingArgumentError, UnusedCliTokensError, ValidationError
 
+    if type(error) is MissingArgumentError and error.argument is not None:
+        return _missing(error)
     if isinstance(error, UnusedCliTokensError):
         extra = " ".join(error.unused_tokens or ())
         return f"there is an argument too many: {extra}"
@@ -186,6 +199,19 @@ def _sentence(error: Any) -> str:
         return f"{error.argument.name}: {error.exception_message}"
     text = " ".join(str(error).split()).rstrip(".")
     return text[:1].lower() + text[1:]
+
+
+def _missing(error: Any) -> str:
+    """What is not there: an option, its value, or an argument; and what was meant for it."""
+    argument = error.argument
+    given = error.keyword or next((token.keyword for token in argument.tokens), None)
+    if given is not None:
+        return f"{given} wants a value"
+    name = argument.name
+    _, _, meant = str(error).partition("Did you mean ")
+    if meant:
+        return f"{name} is missing; did you mean {' '.join(meant.split())}"
+    return f"{name} is missing; see: arifa {' '.join(error.command_chain or ())} --help"
 
 
 def _show_help_as_error(command: Any, bound: Any) -> None:

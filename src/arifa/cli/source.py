@@ -13,6 +13,7 @@ from arifa.cli.arguments import (
     Networks,
     Zone,
     pairs,
+    reasoned,
     when,
 )
 from arifa.cli.context import Context, Given, noun
@@ -82,7 +83,7 @@ def add(
     )
     with context.store() as store:
         added = add_source(store, wanted, now_us())
-    _print_added(context, added)
+    _print_added(context, added, None)
 
 
 @app.command(name="list")
@@ -97,8 +98,14 @@ def list_(*, merchant: str | None = None, limit: Limit = 1000, context: Given) -
 
     with context.store() as store, store.database.read() as connection:
         found = sources.all_active(connection, store.vault)
-    rows = [_row(source) for source in found if merchant in (None, source.merchant)]
-    context.output.rows(rows[:limit], ("id", "name", "dialect", "merchant", "state", "path"))
+        proofs = sources.proofs(connection)
+    rows = [
+        _row(source, proofs.get(source.id))
+        for source in found
+        if merchant in (None, source.merchant)
+    ]
+    columns = ("id", "name", "dialect", "merchant", "state", "go_live", "path")
+    context.output.rows(rows[:limit], columns)
 
 
 @app.command
@@ -109,15 +116,18 @@ def show(name: str, /, *, merchant: str | None = None, context: Given) -> None:
         name: its name or id.
         merchant: whose, where several have one of this name.
     """
+    from arifa.hub.golive import is_changed_since, read_proof
     from arifa.store import sources
 
     with context.store() as store, store.database.read() as connection:
         source = sources.get(connection, store.vault, name, merchant)
         counted = sources.counters(connection, source)
+        proof = sources.proof_of(connection, source)
+        is_changed = proof is not None and is_changed_since(connection, source, proof)
     profile = source.profile
     context.output.one(
         {
-            **_row(source),
+            **_row(source, proof),
             "account": source.account,
             "currency": profile.currency,
             "timezone": profile.timezone,
@@ -128,6 +138,8 @@ def show(name: str, /, *, merchant: str | None = None, context: Given) -> None:
             "received": counted["received"],
             "refused": counted["refused"],
             "last_received_at": when(counted["last_received_at"]),
+            "proof": read_proof(proof),
+            "changed_since_proof": is_changed,
         }
     )
 
@@ -163,6 +175,8 @@ def rotate(
     generate_key: bool = False,
     allow_ip: Networks = (),
     retire: bool = False,
+    now: bool = False,
+    reason: str | None = None,
     merchant: str | None = None,
     context: Given,
 ) -> None:
@@ -175,19 +189,67 @@ def rotate(
         name: its name or id.
         generate_key: make a new pair, as `source add` does.
         allow_ip: the new list of networks that the bank calls from, in place of the old.
-        retire: drop the old ones: with new ones at once, without any once the bank has changed.
+        retire: drop the old ones, 24 hours after the rotation or later.
+        now: drop them at once: requests that the bank has signed with them are refused.
+        reason: why; with --now.
         merchant: whose, where several have one of this name.
     """
     from arifa.clock import now_us
-    from arifa.hub.configure import rotate_source
+    from arifa.hub.rotate import Haste, rotate_source
 
+    why = reasoned(reason, "--now", is_given=now)
     new = keys.credentials(allow_ip)
     with context.store() as store:
         source = _found(store, name, merchant)
         added = rotate_source(
-            store, source, new, now_us(), generate_key=generate_key, retire=retire
+            store,
+            source,
+            new,
+            now_us(),
+            generate_key=generate_key,
+            retire=retire,
+            haste=None if why is None else Haste(why),
         )
-    _print_added(context, added, credentials=described(added.source.credentials))
+        proof = _proof_of(store, source)
+    _print_added(context, added, proof, credentials=described(added.source.credentials))
+
+
+@app.command
+def promote(
+    name: str,
+    /,
+    *,
+    override: bool = False,
+    reason: str | None = None,
+    merchant: str | None = None,
+    context: Given,
+) -> None:
+    """Make the live source of which a test twin's was the trial; its path is a new one.
+
+    A request must have been proven and received on it since its keys were last changed: from the
+    bank's own test system, or by `arifa trigger`.
+
+    Args:
+        name: its name or id.
+        override: promote it untried; who did so and why is kept with it.
+        reason: why; with --override.
+        merchant: whose, where several have one of this name.
+    """
+    from arifa.cli.endpoint import who
+    from arifa.clock import now_us
+    from arifa.hub.golive import Override, promote_source, read_proof
+
+    why = reasoned(reason, "--override", is_given=override)
+    with context.store() as store:
+        added = promote_source(
+            store,
+            name,
+            now_us(),
+            merchant=merchant,
+            override=None if why is None else Override(who(), why),
+        )
+        proof = _proof_of(store, added.source)
+    _print_added(context, added, proof, proof=read_proof(proof))
 
 
 @app.command
@@ -203,8 +265,9 @@ def remove(name: str, /, *, merchant: str | None = None, context: Given) -> None
 
     with context.store() as store:
         source = _found(store, name, merchant)
+        before = _row(source, _proof_of(store, source))
         remove_source(store, source, now_us())
-    context.output.one({**_row(source), "state": "removed", "path": None})
+    context.output.one({**before, "state": "removed", "path": None})
 
 
 def _set_paused(context: Context, name: str, merchant: str | None, *, paused: bool) -> None:
@@ -214,7 +277,8 @@ def _set_paused(context: Context, name: str, merchant: str | None, *, paused: bo
     with context.store() as store:
         source = _found(store, name, merchant)
         set_paused(store, source, now_us(), paused=paused)
-    context.output.one({**_row(source), "state": "paused" if paused else "active"})
+        row = _row(source, _proof_of(store, source))
+    context.output.one({**row, "state": "paused" if paused else "active"})
 
 
 def _found(store: Store, name: str, merchant: str | None) -> Source:
@@ -224,7 +288,16 @@ def _found(store: Store, name: str, merchant: str | None) -> Source:
         return sources.get(connection, store.vault, name, merchant)
 
 
-def _row(source: Source) -> dict[str, Any]:
+def _proof_of(store: Store, source: Source) -> str | None:
+    from arifa.store import sources
+
+    with store.database.read() as connection:
+        return sources.proof_of(connection, source)
+
+
+def _row(source: Source, proof: str | None = None) -> dict[str, Any]:
+    from arifa.hub.golive import checked
+
     return {
         "id": source.id,
         "name": source.name,
@@ -232,11 +305,12 @@ def _row(source: Source) -> dict[str, Any]:
         "merchant": source.merchant,
         "state": "paused" if source.paused else "active",
         "path": f"/ipn/{source.token}",
+        "go_live": checked(source.merchant, proof),
     }
 
 
-def _print_added(context: Context, added: AddedSource, **more: Any) -> None:
-    row = {**_row(added.source), **more}
+def _print_added(context: Context, added: AddedSource, proof_json: str | None, **more: Any) -> None:
+    row = {**_row(added.source, proof_json), **more}
     if added.private_key_path is not None:
         row["private_key_path"] = str(added.private_key_path)
     if added.public_key_path is not None:
@@ -252,6 +326,7 @@ def described(credentials: Credentials) -> dict[str, Any]:
     return {
         "public_keys": [public_fingerprint(pem) for pem in credentials.public_keys],
         "private_key": None if private is None else private_fingerprint(private),
+        "old_private_keys": [private_fingerprint(pem) for pem in credentials.old_private_keys],
         "secrets": len(credentials.secrets),
         "username": credentials.username,
         "passwords": len(credentials.passwords),

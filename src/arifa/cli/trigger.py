@@ -12,8 +12,7 @@ from arifa.cli.arguments import NO_KEYS, KeyFlags
 from arifa.cli.context import Context, Given, Misused
 from arifa.cli.output import printable
 from arifa.dialects import Dialect
-from arifa.document import decode_object
-from arifa.errors import CannotExpress, Refused, Unreadable
+from arifa.errors import CannotExpress, Refused
 from arifa.feed import Source
 from arifa.settings import read_secret_text
 from arifa.signing import Credentials
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from arifa.simulator.faults import Sending
     from arifa.simulator.message import Message
 
-SERVING_FILE: Final = "serving.json"
 BODY_CHARACTERS_SHOWN: Final = 300
 # A new payment has references of its own, so those that were set are for the first one only.
 _OF_ONE_PAYMENT: Final = ("bank_reference", "other_references")
@@ -111,14 +109,21 @@ def _of_source(
 
 
 def _where_it_runs(context: Context) -> str:
-    """What the serving hub says of itself in the data folder; else what the settings say."""
-    settings = context.settings
-    try:
-        serving = decode_object((settings.data.expanduser() / SERVING_FILE).read_bytes())
-    except (OSError, Unreadable):
-        serving = {}
-    told = serving.get("url")
-    return told if isinstance(told, str) else f"http://{settings.host}:{settings.port}"
+    """Where the serving hub of the data folder says that it is.
+
+    Raises:
+        Refused: none runs; whatever listens on its port otherwise is not the bank's to talk to.
+    """
+    from arifa.web.announced import serving_url
+
+    folder = context.settings.data.expanduser()
+    found = serving_url(folder)
+    if found is None:
+        raise Refused(
+            f"no arifa serve runs on {folder} on this machine: start it, or say where it runs with "
+            f"--url http://HOST:PORT"
+        )
+    return found
 
 
 def _banks_side(

@@ -52,6 +52,6 @@ class Admin:
                 counted = deliveries.counted(connection)
                 due = deliveries.next_due(connection)
         except ArifaError:
-            counted, due = {}, None
-        content_type, text = self._figures.rendered(counted, due)
+            counted, due = {}, deliveries.Due(None, None)
+        content_type, text = self._figures.rendered(counted, due.active, due.held)
         return WireResponse(200, text, ((b"content-type", content_type),))

@@ -21,6 +21,7 @@ from arifa.clock import monotonic
 from arifa.errors import StoreBroken, place_of
 from arifa.hub.prepare import Prepared
 from arifa.hub.receive import Composed, Receiver, unavailable
+from arifa.hub.record import Draft
 from arifa.observe import log
 from arifa.store.database import Urgency
 from arifa.wire import WireResponse
@@ -37,10 +38,11 @@ Done = Callable[[WireResponse | None], None]
 class Waiting:
     """One request that waits for its answer; `done` is called with it once, in the event loop."""
 
-    __slots__ = ("done", "is_answered", "prepared", "since")
+    __slots__ = ("done", "draft", "is_answered", "prepared", "since")
 
-    def __init__(self, prepared: Prepared, done: Done) -> None:
+    def __init__(self, prepared: Prepared, draft: Draft | None, done: Done) -> None:
         self.prepared = prepared
+        self.draft = draft
         self.done = done
         self.is_answered = False
         self.since = monotonic()
@@ -89,7 +91,8 @@ class Committer:
         if self._stopping or len(self._waiting) >= WAITING_MAX:
             done(unavailable(prepared))
             return
-        self._waiting.append(Waiting(prepared, done))
+        # While the group before is being written there is nothing else to do.
+        self._waiting.append(Waiting(prepared, self._receiver.draft(prepared), done))
         if self._idle.is_set():
             # Not at once: what else has arrived by now belongs to the same group.
             self._idle.clear()
@@ -136,7 +139,9 @@ class Committer:
             return
         group, self._waiting = self._waiting[:GROUP_MAX], self._waiting[GROUP_MAX:]
         self._in_commit, self._commit_since = group, monotonic()
-        composed = self._receiver.compose([waiting.prepared for waiting in group])
+        composed = self._receiver.compose(
+            [waiting.prepared for waiting in group], [waiting.draft for waiting in group]
+        )
         self._work.put((group, composed))
 
     def _answer(

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
-import os
 import signal
 import socket
 import sys
@@ -18,28 +16,36 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import uvicorn
 
 from arifa import dialects
 from arifa.clock import now_us
 from arifa.errors import ArifaError, Refused, StoreError
+from arifa.hub import processor as processors
+from arifa.hub.folder import Folder
+from arifa.hub.generate import Generator
 from arifa.hub.receive import Receiver
 from arifa.observe import Figures, log, set_up_logging
 from arifa.store import references
 from arifa.store.database import ServingLock, Urgency, sqlite_path
 from arifa.store.opened import Store, check_sealed, open_store
+from arifa.web import announced
 from arifa.web.admin import Admin
 from arifa.web.app import App
 from arifa.web.committer import Committer
 from arifa.web.direct import direct_protocol
 from arifa.web.intake import PREFIX, Intake
+from arifa.web.invoices import Invoices, called_from
+from arifa.web.issuing import Issuing
 from arifa.web.listening import listener, url_of
 from arifa.web.protocol import Limits, limited_protocol
 from arifa.web.proxies import Proxies
 
-SERVING_FILE: Final = "serving.json"
+if TYPE_CHECKING:
+    from arifa.delivery.mail import MailServer
+
 KEEP_ALIVE_SECONDS: Final = 75
 DRAIN_SECONDS: Final = 10
 GC_THRESHOLD: Final = 20_000
@@ -60,9 +66,19 @@ class Serving:
     port: int = 8080
     admin_port: int = 8081
     allow_private: bool = False
+    allow_ports: tuple[int, ...] = ()
+    egress_proxy: str | None = None
     workers: int = 1
     trusted_proxies: tuple[str, ...] = ()
+    watch_folder: Path | None = None
+    processor: str = processors.BUILT_IN
+    mail: MailServer | None = None
     deliver: bool = True
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """The ports that deliveries may go to."""
+        return frozenset({443, *self.allow_ports})
 
 
 def serve(
@@ -74,8 +90,13 @@ def serve(
     port: int = 8080,
     admin_port: int = 8081,
     allow_private: bool = False,
+    allow_ports: tuple[int, ...] = (),
+    egress_proxy: str | None = None,
     workers: int = 1,
     trusted_proxies: tuple[str, ...] = (),
+    watch_folder: Path | None = None,
+    processor: str = processors.BUILT_IN,
+    mail: MailServer | None = None,
     deliver: bool = True,
 ) -> int:
     """Serve until told to stop; gives the exit code. Without `deliver` it only receives.
@@ -91,8 +112,13 @@ def serve(
         port=port,
         admin_port=admin_port,
         allow_private=allow_private,
+        allow_ports=allow_ports,
+        egress_proxy=egress_proxy,
         workers=workers,
         trusted_proxies=trusted_proxies,
+        watch_folder=watch_folder,
+        processor=processor,
+        mail=mail,
         deliver=deliver,
     )
     set_up_logging(is_json=not sys.stderr.isatty())
@@ -101,6 +127,7 @@ def serve(
         raise Refused("--workers is at least 1")
     store = open_store(store_folder, database_url, key)
     try:
+        _check_issuing(told, store)
         if workers > 1:
             from arifa.web.several import serve_several
 
@@ -120,6 +147,16 @@ def serve(
         store.close()
 
 
+def tune_interpreter() -> None:
+    """Set the interpreter as a serving process has it; when all that stays has been loaded."""
+    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+    # What is loaded by now stays: the collector need not walk it again, nor come by every 700
+    # allocations of a program that makes no cycles on its hot path.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 50)
+
+
 def run(
     told: Serving,
     store: Store,
@@ -131,17 +168,12 @@ def run(
 
     `announce` is called when it serves; without, it says itself where.
     """
-    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
     _allow_many_connections()
     # Loaded now, not by the first request: and a process without free file handles cannot.
     for name in dialects.names():
         with contextlib.suppress(ArifaError):
             dialects.get(name)
-    # What is loaded by now stays: the collector need not walk it again, nor come by every 700
-    # allocations of a program that makes no cycles on its hot path.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_THRESHOLD, 20, 50)
+    tune_interpreter()
     check_sealed(store)
     hub = _Hub(told, store, public, admin)
     try:
@@ -149,6 +181,13 @@ def run(
             return runner.run(hub.run(announce))
     finally:
         hub.is_over.set()
+
+
+def _check_issuing(told: Serving, store: Store) -> None:
+    """Refuse now what the issuing side could not do later."""
+    processors.get(told.processor)
+    if told.watch_folder is not None:
+        Folder(store, told.watch_folder).prepare()
 
 
 def _allow_many_connections() -> None:
@@ -212,17 +251,25 @@ class _Hub:
         figures = Figures()
         receiver = Receiver(self._store)
         committer = Committer(receiver, loop, self._fail)
-        worker = None
+        worker, issuing = None, None
         if self._told.deliver:
-            # aiohttp is slow to import, and a node that only receives has no use for it.
+            # A node that only receives has no use for them.
+            from arifa.delivery.transport import Reach
             from arifa.delivery.worker import Worker
 
-            worker = Worker(self._store, allow_private=self._told.allow_private)
+            reach = Reach(
+                allow_private=self._told.allow_private,
+                ports=self._told.ports,
+                proxy=self._told.egress_proxy,
+            )
+            worker = Worker(self._store, reach=reach, is_mailed=self._told.mail is not None)
             receiver.delivered_to = worker.wake
+            issuing = self._issuing(worker.wake)
         limits = Limits(exempt=(*Limits().exempt, *self._told.trusted_proxies))
         intake = Intake(receiver, committer, Proxies(self._told.trusted_proxies), figures)
         protocol = direct_protocol(limits, PREFIX, intake)
-        server = _Server(_config(App(intake), protocol))
+        invoices = Invoices(self._generator(), figures, self._fail)
+        server = _Server(_config(App(intake, invoices), protocol))
         admin = _Server(
             _config(Admin(self._store, figures, self._stopping.is_set), limited_protocol(Limits()))
         )
@@ -232,29 +279,57 @@ class _Hub:
         tasks = [
             loop.create_task(server.serve(sockets=[self._public])),
             loop.create_task(admin.serve(sockets=[self._admin])),
-            loop.create_task(self._follow()),
+            *(behind := self._behind(loop)),
         ]
         if worker is not None:
             tasks.append(loop.create_task(worker.run()))
+        if issuing is not None:
+            tasks.append(loop.create_task(issuing.run()))
         (announce or self._announce)()
         try:
             await self._until_told(tasks)
         finally:
             self._bound_stop()
+            if issuing is not None:
+                issuing.stop()
             server.should_exit = True
             await _ended(tasks[0])
+            invoices.close()
             await committer.stop()
             if worker is not None:
                 await worker.stop()
             admin.should_exit = True
-            tasks[2].cancel()
+            for task in behind:
+                task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             receiver.close()
-            (self._store.folder / SERVING_FILE).unlink(missing_ok=True)
+            announced.remove(self._store.folder)
         if self._failure is not None:
             sys.stderr.write(f"arifa: {self._failure}\n")
             return 1
         return 0
+
+    def _generator(self) -> Generator:
+        """The billing system's form, which takes the callback URLs that deliveries go to."""
+        reach = called_from(allow_private=self._told.allow_private, ports=self._told.ports)
+        return Generator(self._store, is_called=reach)
+
+    def _issuing(self, woken: Callable[[], None]) -> Issuing:
+        """The bank's side: processing, OKs, the watched folder."""
+        folder, path = None, self._told.watch_folder
+        if path is not None:
+            folder = Folder(self._store, path)
+            folder.prepare()
+        return Issuing(self._store, processors.get(self._told.processor), woken, folder)
+
+    def _behind(self, loop: asyncio.AbstractEventLoop) -> list[asyncio.Task[None]]:
+        """What follows the commits in its own time: references, and mails where they are set."""
+        found = [loop.create_task(self._follow())]
+        if self._told.mail is not None and self._told.deliver:
+            from arifa.delivery.mail import Mailer
+
+            found.append(loop.create_task(Mailer(self._store, self._told.mail).run()))
+        return found
 
     async def _until_told(self, tasks: list[asyncio.Task[None]]) -> None:
         stopping = asyncio.ensure_future(self._stopping.wait())
@@ -304,10 +379,7 @@ class _Hub:
 
     def _announce(self) -> None:
         public, admin = url_of(self._public), url_of(self._admin)
-        path = self._store.folder / SERVING_FILE
-        fresh = path.with_name(f"{SERVING_FILE}.{os.getpid()}")
-        fresh.write_text(json.dumps({"pid": os.getpid(), "url": public, "admin_url": admin}))
-        fresh.replace(path)
+        announced.write(self._store.folder, public, admin)
         sys.stdout.write(f"listening on {public}\nadmin on {admin}\n")
         sys.stdout.flush()
 

@@ -13,12 +13,14 @@ import signal
 import socket
 import sys
 import threading
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Event
 from typing import TYPE_CHECKING
 
 from arifa.errors import ArifaError
 from arifa.store.opened import open_store
+from arifa.web import announced
 from arifa.web.listening import listener, url_of
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ def serve_several(told: Serving) -> int:
             if not any(process.is_alive() for process in processes):
                 break  # each has said why
         if ready.is_set():
+            announced.write(told.store_folder, url_of(public), url_of(admins[0]))
             _announce(public, admins)
         while ready.is_set() and not stopping.wait(RESTART_SECONDS):
             for worker, process in enumerate(processes):
@@ -62,6 +65,7 @@ def serve_several(told: Serving) -> int:
             process.terminate()
         for process in processes:
             process.join()
+        announced.remove(told.store_folder)
         return max(_failed(process) for process in processes)
 
 
@@ -82,6 +86,9 @@ def _serve_one(
     from arifa.web.server import run
 
     threading.Thread(target=_end_with_parent, name="arifa-parent", daemon=True).start()
+    if worker:
+        # One of them watches the folder: all would read every file.
+        told = replace(told, watch_folder=None)
     try:
         store = open_store(told.store_folder, told.database_url, told.key, worker=worker)
         try:
