@@ -17,7 +17,10 @@ import pytest
 pytest_plugins = ["tests.engines"]
 
 # What may be required, and how a skip's reason names it.
-REQUIRABLE = {"pg": re.compile("postgres", re.IGNORECASE)}
+REQUIRABLE = {
+    "pg": re.compile("postgres", re.IGNORECASE),
+    "nats": re.compile(r"\bNATS\b"),
+}
 
 required_key = pytest.StashKey[frozenset[str]]()
 

@@ -31,6 +31,8 @@ PLANTED = [
     ("layers", "arifa.wire", "arifa.signing"),
     ("layers", "arifa.signing.planted", "arifa.feed"),
     ("layers", "arifa.feed", "arifa.dialects"),
+    ("layers", "arifa.billing", "arifa.dialects"),
+    ("layers", "arifa.billing", "arifa.store"),
     ("layers", "arifa.dialects.planted", "arifa.books"),
     ("layers", "arifa.dialects.planted", "arifa.store"),
     ("layers", "arifa.statement_formats.planted", "arifa.dialects"),
@@ -55,10 +57,12 @@ PLANTED = [
     ("pure", "arifa.money", "sqlite3"),
     ("store-knows-no-bank", "arifa.store.planted", "arifa.dialects"),
     ("store-knows-no-bank", "arifa.store.planted", "arifa.statement_formats"),
+    ("store-knows-no-bank", "arifa.store.planted", "arifa.billing"),
     ("sql-in-store", "arifa.hub.planted", "sqlalchemy"),
     ("sql-in-store", "arifa.web.planted", "psycopg"),
     ("http-client", "arifa.hub.planted", "aiohttp"),
     ("http-client", "arifa.web.planted", "httpx"),
+    ("http-client", "arifa.hub.planted", "nats"),
     ("dialects-apart", "arifa.dialects.planted", "arifa.dialects.kcb"),
     ("dialects-below-registry", "arifa.dialects.planted", "arifa.dialects"),
     ("dialects-by-name", "arifa.hub.planted", "arifa.dialects.kcb"),
@@ -67,8 +71,19 @@ PLANTED = [
 ]
 
 # Without I/O and without a clock, wherever they exist.
-PURE = {"books", "dialects", "document", "errors", "feed", "money", "notification", "outcome"}
-PURE |= {"signing", "statement", "statement_formats", "timestamp", "wire"}
+PURE = {
+    "billing",
+    "books",
+    "dialects",
+    "document",
+    "errors",
+    "feed",
+    "host",
+    "money",
+    "notification",
+    "outcome",
+}
+PURE |= {"signing", "statement", "statement_formats", "timestamp", "wire", "word"}
 
 
 def lint(config: Path, source: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -27,7 +27,7 @@ PAGES = sorted(
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^ *(?:> )?```(\w*)\n(.*?)^ *(?:> )?```", re.MULTILINE | re.DOTALL)
 COMMENT = re.compile(r" {3,}\S.*$")
-PLACES = ("/ipn", "/livez", "/readyz", "/metrics")
+PLACES = ("/api/v1", "/ipn", "/livez", "/readyz", "/metrics")
 # What tells where and with what a page was written; it has no place in it.
 PRIVATE = re.compile(
     r"\bses" + r"sions?\b|\bassis" + r"tants?\b|\bpy" + r"pi\b|\bpython" + r"hosted\b",

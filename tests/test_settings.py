@@ -63,6 +63,9 @@ def test_a_file_may_name_a_file(tmp_path: Path) -> None:
         ({"ARIFA_WORKERS": "0"}, "ARIFA_WORKERS wants a number"),
         ({"ARIFA_ALLOW_PRIVATE": "perhaps"}, "true or false"),
         ({"ARIFA_TRUSTED_PROXIES": "10.0.0.0/99"}, "not an address"),
+        ({"ARIFA_ALLOW_PORTS": "443,0"}, "ARIFA_ALLOW_PORTS wants ports"),
+        ({"ARIFA_EGRESS_PROXY": "proxy:4750"}, "ARIFA_EGRESS_PROXY wants the address of a proxy"),
+        ({"ARIFA_EGRESS_PROXY": "http://proxy:4750/path"}, "the address of a proxy"),
         ({"ARIFA_KEY": "a", "ARIFA_KEY_FILE": "b"}, "unset one"),
         ({"ARIFA_KEY_FILE": "missing"}, "cannot be read"),
     ],
@@ -81,6 +84,7 @@ def test_wrong_variables(tmp_path: Path, environment: dict[str, str], said: str)
         ('key = "abc"', "key_file"),
         ("port = true", "port"),
         ("workers = 1.5", "number"),
+        ("allow_ports = [8443, true]", "ports"),
         ('trusted_proxies = "x"', "not an address"),
         ("data = 1", "text"),
     ],
@@ -108,6 +112,20 @@ def test_what_is_shown_holds_no_secret(tmp_path: Path) -> None:
         "origin": "environment",
         "where": "ARIFA_DATABASE_URL",
     }
+
+
+def test_where_deliveries_may_go(tmp_path: Path) -> None:
+    """Ports come one by one, with commas, or as a list; the proxy's password is not shown."""
+    (tmp_path / "arifa.toml").write_text("allow_ports = [8443, 9443]\n")
+    environment = {"ARIFA_EGRESS_PROXY": "http://hub:hunter2@proxy.internal:4750"}
+    settings = load({}, environment, tmp_path)
+    assert settings.allow_ports == (8443, 9443)
+    assert settings.egress_proxy == "http://hub:hunter2@proxy.internal:4750"
+    assert "hunter2" not in str(settings.shown())
+    assert load({}, {"ARIFA_ALLOW_PORTS": "1, 2"}, tmp_path).allow_ports == (1, 2)
+    assert load({"allow_ports": (3,)}, {}, tmp_path).allow_ports == (3,)
+    with pytest.raises(Refused, match="--allow-port wants"):
+        load({"allow_ports": (0,)}, {}, tmp_path)
 
 
 @pytest.mark.parametrize(

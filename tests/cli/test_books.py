@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from arifa import dialects
 from arifa.clock import now_us
 from arifa.signing import Credentials
+from arifa.store.opened import open_store
+from arifa.store.schema import deliveries
 from tests.cli.conftest import CommandLine
 from tests.hub.bank import altered, request
 
@@ -184,6 +188,22 @@ def test_doctor_is_content(arifa: CommandLine, feed: dict[str, Any]) -> None:
     states.pop("disk")
     assert set(states.values()) == {"ok"}
     assert {"store", "key", "modes", "engine", "clock", "seals", "deliveries"} <= states.keys()
+
+
+def test_doctor_says_apart_what_is_held(arifa: CommandLine, feed: dict[str, Any]) -> None:
+    """What is overdue is a warning, unless its endpoint is paused: then a person wants it so."""
+    store = open_store(arifa.data, arifa.url, os.environ.get("ARIFA_KEY"))
+    with store.database.write() as connection:
+        pending = sa.update(deliveries).where(deliveries.c.state == "pending")
+        connection.execute(pending.values(next_attempt_at=1))
+    store.close()
+    rows = {row["check"]: row for row in arifa.rows("doctor")}
+    assert rows["deliveries"]["state"] == "warn"
+    assert "paused" not in rows
+    arifa.ok("endpoint", "pause", "shop")
+    rows = {row["check"]: row for row in arifa.rows("doctor")}
+    assert (rows["deliveries"]["state"], rows["paused"]["state"]) == ("ok", "ok")
+    assert "held since 1970" in rows["paused"]["detail"]
 
 
 def test_doctor_sees_what_was_lost(arifa: CommandLine, feed: dict[str, Any]) -> None:

@@ -103,7 +103,7 @@ def test_no_secret_is_printed(arifa: CommandLine) -> None:
             result = arifa.ok(*command, *form)
             printed += result.out + result.err
     assert "hunter2" not in printed
-    assert "BEGIN" not in printed
+    assert "PRIVATE" not in printed
 
 
 def test_pause_resume_remove(arifa: CommandLine) -> None:
@@ -124,7 +124,9 @@ def test_rotate(arifa: CommandLine, key: Path) -> None:
     new = arifa.file("new.pem", new_rsa_key()[1])
     rotated = arifa.json("source", "rotate", "k", "--public-key", new)
     assert len(rotated["credentials"]["public_keys"]) == 2
-    retired = arifa.json("source", "rotate", "k", "--retire")
+    assert "24 hours" in arifa("source", "rotate", "k", "--retire").err
+    assert arifa("source", "rotate", "k", "--retire", "--now").code == 2
+    retired = arifa.json("source", "rotate", "k", "--retire", "--now", "--reason", "tried")
     assert retired["credentials"]["public_keys"] == rotated["credentials"]["public_keys"][:1]
     assert arifa("source", "rotate", "k").code == 1
 
@@ -194,3 +196,16 @@ def test_dialects_are_described(arifa: CommandLine) -> None:
     assert kcb["proofs"][0]["covers"] == ["*"]
     assert [case["name"] for case in kcb["cases"]] == ["account", "till"]
     assert (kcb["kinds"], kcb["statuses"]) == (["payment"], ["success"])
+
+
+@pytest.mark.parametrize(
+    ("name", "as_json", "said"), [("kcb", None, "any"), ("cbs", [], "the feed's own only")]
+)
+def test_currencies_of_a_dialect(
+    arifa: CommandLine, name: str, as_json: list[str] | None, said: str
+) -> None:
+    """Any, and none but the feed's own, are two things to a person too."""
+    assert arifa.json("dialect", "show", name)["currencies"] == as_json
+    lines = arifa.ok("dialect", "show", name).out.splitlines()
+    (line,) = [line for line in lines if line.startswith("currencies:")]
+    assert line.partition(":")[2].strip() == said

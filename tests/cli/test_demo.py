@@ -72,7 +72,7 @@ def test_everybody_agrees(tmp_path: Path):
     assert done.stderr == ""
     assert len(lines) <= LINES_MAX
     assert all(len(line) <= COLUMNS_MAX for line in lines[: lines.index(AGREED)])
-    assert sum(line.endswith("  ok") for line in lines) == 13
+    assert sum(line.endswith("  ok") for line in lines) == 14
     assert list(tmp_path.iterdir()) == []
 
 
@@ -146,7 +146,7 @@ def test_a_planted_mismatch(tmp_path: Path, plant: str, said: str):
 )
 def test_a_hub_that_does_not_start(tmp_path: Path, program: str, said: str):
     """One sentence, exit 1, nothing left."""
-    plant = f"import arifa.cli.demo_hub as demo_hub\ndemo_hub._PROGRAM = {program!r}\n"
+    plant = f"import arifa.cli.demo_process as process\nprocess._PROGRAM = {program!r}\n"
     done = run(command(plant), tmp_path)
     assert done.returncode == 1
     assert done.stderr == f"arifa: the hub did not start: {said}\n"
@@ -203,8 +203,8 @@ import threading
 def settle(self, deadline):
     print("asking", flush=True)
     threading.Event().wait()
-import arifa.cli.demo_hub as demo_hub
-demo_hub.DemoHub.settle = settle
+import arifa.cli.demo_process as process
+process.HubProcess.settle = settle
 """
 
 needs_pidfd = pytest.mark.skipif(
@@ -290,7 +290,7 @@ def kept() -> Kept:
 
 def compared(says: HubSays = SAYS) -> Comparison:
     """What comes of a hub that says so."""
-    return compare({"kcb": "KCB"}, {"kcb": book()}, kept(), says)
+    return compare({"kcb": "KCB"}, {"kcb": book()}, {}, kept(), says)
 
 
 def test_books_that_agree():
@@ -331,6 +331,6 @@ def test_a_surprised_bank_is_no_agreement():
     """Also where all counts are the same."""
     surprised = book()
     surprised.surprises.append("a payment: answered 503 UNAVAILABLE")
-    made = compare({"kcb": "KCB"}, {"kcb": surprised}, kept(), SAYS)
+    made = compare({"kcb": "KCB"}, {"kcb": surprised}, {}, kept(), SAYS)
     assert not made.agrees
     assert "surprise: KCB: a payment: answered 503 UNAVAILABLE" in lines_of(made, kept())

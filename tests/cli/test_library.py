@@ -174,3 +174,22 @@ def test_addresses_and_time_are_arguments(arifa: CommandLine) -> None:
     file = arifa.file("s.http", signed)
     assert arifa("verify", *old, file, "--now", "2026-01-01T00:04:00Z").code != 4
     assert arifa("verify", *old, file, "--now", "2026-01-01T00:06:00Z").code == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "it has no member 'kind'"),
+        ('{"kind": "gift", "direction": "credit", "status": "success"}', "'gift'"),
+        (
+            '{"kind": "fee", "direction": "credit", "status": "success", "amount": 1}',
+            "another kind",
+        ),
+    ],
+)
+def test_render_says_what_is_wrong_in_words(arifa: CommandLine, text: str, said: str) -> None:
+    """What is no notification is refused with a sentence, and not with a program's error."""
+    result = arifa("render", "--dialect", "kcb", arifa.file("n.json", text))
+    assert result.code == 1
+    assert said in result.err
+    assert "Error(" not in result.err

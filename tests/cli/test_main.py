@@ -317,3 +317,28 @@ def test_migrate_says_from_where_to_where(arifa: CommandLine) -> None:
     first, second = arifa.json("migrate"), arifa.json("migrate")
     assert first["from"] is None
     assert first["to"] == second["from"] == second["to"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["transaction", "approve", "ord_1", "--by", "Amina"], "--reason is missing"),
+        (["transaction", "approve"], "IDENTITY is missing"),
+        (["endpoint", "add", "shop", "--url"], "--url wants a value"),
+        (["endpoint", "add", "shop", "--ulr", "x"], "did you mean --url instead of --ulr?"),
+    ],
+)
+def test_what_is_missing_is_named(arifa: CommandLine, words: list[str], said: str) -> None:
+    """An option, its value and an argument that are not there are three things."""
+    result = arifa(*words)
+    assert result.code == 2
+    assert said in result.err
+    assert "requires an argument" not in result.err
+
+
+def test_json_is_never_answered_with_text(arifa: CommandLine) -> None:
+    """Neither the version, nor the help of a noun that lacks its verb."""
+    assert arifa.json("--version") == {"version": package.__version__}
+    result = arifa("endpoint", "--json")
+    assert (result.code, result.out) == (2, "")
+    assert "command is missing" in json.loads(result.err)["error"]["detail"]

@@ -13,6 +13,7 @@ import pytest
 from arifa.cli.main import main
 from arifa.feed import Source
 from arifa.simulator.message import public_half
+from arifa.web.announced import SERVING_FILE
 from tests.simulator.hub import PASSWORD, WAYS, Hub, running, sides
 
 
@@ -173,6 +174,24 @@ def test_another_place(hub: Hub, trigger: Trigger, tmp_path: Path):
     source, flags = source_of(hub, "kcb", tmp_path)
     done = trigger("kcb", "--source", source.name, *flags, "--url", f"{hub.url}/")
     assert done.code == 0
+
+
+@pytest.mark.parametrize("pid", [None, 2**22 + 1, 2**80, "1", True, -1])
+def test_a_hub_that_is_gone_is_not_called(
+    hub: Hub, trigger: Trigger, tmp_path: Path, pid: object
+) -> None:
+    """Whatever listens where it was is another program: nothing is sent there without --url."""
+    source, flags = source_of(hub, "kcb", tmp_path)
+    path = hub.folder / SERVING_FILE
+    told = json.loads(path.read_bytes())
+    try:
+        path.unlink() if pid is None else path.write_text(json.dumps({**told, "pid": pid}))
+        done = trigger("kcb", "--source", source.name, *flags)
+        assert (done.code, done.rows) == (1, [])
+        assert "no arifa serve runs on" in done.error
+        assert trigger("kcb", "--source", source.name, *flags, "--url", hub.url).code == 0
+    finally:
+        path.write_text(json.dumps(told))
 
 
 def test_for_a_person(hub: Hub, capsys: pytest.CaptureFixture[str], tmp_path: Path):

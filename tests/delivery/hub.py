@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from aiohttp import web
 
 from arifa.clock import now_us
+from arifa.delivery.transport import Reach
 from arifa.delivery.worker import Pace, Worker
-from arifa.feed import Endpoint, Profile
+from arifa.feed import Endpoint, Manner, Profile
 from arifa.identifiers import identifier
 from arifa.money import Money
 from arifa.notification import Direction, Kind, Payer, Reading, State, Status
@@ -25,6 +26,7 @@ from arifa.wire import WireRequest, WireResponse
 
 KEY = b64encode(bytes(range(32))).decode()
 SECRET = b"whsec_" + b64encode(b"0123456789abcdef0123456789abcdef")
+SIGNED = Credentials(secrets=(SECRET,))
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 
@@ -53,6 +55,10 @@ class Clock:
     def __call__(self) -> int:
         return self.now
 
+    def ticks(self) -> float:
+        """The same in seconds, for what goes by a clock that only goes forward."""
+        return self.now / SECOND
+
     def forward(self, seconds: float) -> None:
         self.now += round(seconds * SECOND)
 
@@ -66,42 +72,52 @@ class Hub:
             merchants.check(connection, "default", now_us())
 
     def endpoint(
-        self, url: str, *, name: str = "shop", dialect: str = "standard_webhooks"
+        self,
+        url: str,
+        *,
+        name: str = "shop",
+        dialect: str = "standard_webhooks",
+        credentials: Credentials = SIGNED,
+        merchant: str = "default",
+        alerts: bool = False,
+        **manner: Any,
     ) -> Endpoint:
-        """Add an endpoint."""
+        """Add an endpoint; `manner` is how it is called."""
         endpoint = Endpoint(
             id=identifier("end", now_us()),
             name=name,
-            merchant="default",
+            merchant=merchant,
             url=url,
             dialect=dialect,
             profile=Profile(currency="KES", timezone="Africa/Nairobi"),
-            credentials=Credentials(secrets=(SECRET,)),
+            credentials=credentials,
+            alerts=alerts,
+            manner=Manner(**manner),
         )
         with self.store.database.write() as connection:
             endpoints.add(connection, self.store.vault, endpoint, now_us())
         return endpoint
 
     def queue(
-        self, endpoint: Endpoint | str, count: int = 1, *, due_at: int | None = None
+        self,
+        endpoint: Endpoint | str,
+        count: int = 1,
+        *,
+        due_at: int | None = None,
+        order_keys: Sequence[str | None] | None = None,
     ) -> list[str]:
         """Store notifications with a delivery each, due for a minute; gives the deliveries' ids."""
         now = now_us()
         to = endpoint if isinstance(endpoint, str) else endpoint.id
         ids = [identifier("dlv", now) for _ in range(count)]
         with self.store.database.write() as connection:
-            for delivery in ids:
+            for delivery, key in zip(ids, order_keys or [None] * count, strict=True):
                 notification = identifier("ntf", now)
                 received = identifier("inb", now)
                 self._receive(connection, notification, received, now)
-                deliveries.insert(
-                    connection,
-                    [
-                        deliveries.Entry(
-                            "default", delivery, notification, to, due_at or now - MINUTE, now
-                        )
-                    ],
-                )
+                due = due_at or now - MINUTE
+                entry = deliveries.Entry("default", delivery, notification, to, due, now)
+                deliveries.insert(connection, [entry._replace(order_key=key)])
         return ids
 
     def _receive(self, connection: Any, notification: str, received: str, now: int) -> None:
@@ -158,7 +174,13 @@ class Hub:
     def worker(self, **kwargs: Any) -> Worker:
         """A worker that may call this machine, and polls once an hour unless told."""
         pace = kwargs.pop("pace", Pace(poll_seconds=3600, grace=10))
-        return Worker(self.store, allow_private=True, pace=pace, **kwargs)
+        return Worker(self.store, reach=Reach(allow_private=True), pace=pace, **kwargs)
+
+
+def claim_all(connection: Any, worker: str, now: int) -> list[deliveries.Claimed]:
+    """Take whatever is due, of every endpoint."""
+    heads = deliveries.heads(connection)
+    return deliveries.claim(connection, worker, now, [(name, 100) for name in sorted(heads)])
 
 
 class Watch:
@@ -167,14 +189,17 @@ class Watch:
     def __init__(self, worker: Worker) -> None:
         self._turned = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._take = worker._turns.take
-        worker._turns.take = self._watched  # type: ignore[method-assign, assignment]
+        turns: Any = worker._turns
+        turns.take, turns.look = self._watched(turns.take), self._watched(turns.look)
 
-    def _watched(self, *args: Any) -> Any:
-        try:
-            return self._take(*args)
-        finally:
-            self._loop.call_soon_threadsafe(self._turned.set)
+    def _watched(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def watched(*args: Any) -> Any:
+            try:
+                return call(*args)
+            finally:
+                self._loop.call_soon_threadsafe(self._turned.set)
+
+        return watched
 
     async def turn(self) -> None:
         """Wait for the next turn."""

@@ -11,7 +11,7 @@ from arifa.clock import now_us
 from arifa.delivery import schedule as schedules
 from arifa.delivery.attempt import Errand, Verdict, attempt, judge, prepare, result
 from arifa.delivery.cause import SENTENCE, Cause
-from arifa.delivery.outbound import Outbound
+from arifa.delivery.transport import Reach, Transports
 from arifa.feed import Endpoint, Profile
 from arifa.notification import Kind, Notification, State
 from arifa.signing import Credentials
@@ -96,9 +96,9 @@ def test_what_cannot_be_sent_is_not_sent(errand, cause, state):
     """Nothing goes out, and the reason is the outcome: dead where it can never be otherwise."""
 
     async def main():
-        async with Outbound() as outbound:
+        async with Transports() as transports:
             return await attempt(
-                prepare(errand, NOW), outbound, schedules.DEFAULT, lambda: NOW, lambda: 0.5
+                prepare(errand, NOW), transports, schedules.DEFAULT, lambda: NOW, lambda: 0.5
             )
 
     found = asyncio.run(main())
@@ -207,7 +207,6 @@ def test_every_cause_has_its_end(cause):
     ends = {
         Cause.DELIVERED: DeliveryState.DELIVERED,
         Cause.ENDPOINT_REMOVED: DeliveryState.CANCELLED,
-        Cause.GONE: DeliveryState.DEAD,
         Cause.INEXPRESSIBLE: DeliveryState.DEAD,
         Cause.MISSING: DeliveryState.DEAD,
     }
@@ -220,13 +219,13 @@ def test_over_real_http():
     async def main():
         async with (
             shop(status(503, retry_after="60")) as merchant,
-            Outbound(allow_private=True) as outbound,
+            Transports(Reach(allow_private=True)) as transports,
         ):
             errand = Errand(CLAIMED, endpoint(url=merchant.url), notification())
             return await attempt(
-                prepare(errand, NOW), outbound, schedules.DEFAULT, lambda: NOW, lambda: 0.5
+                prepare(errand, NOW), transports, schedules.DEFAULT, lambda: NOW, lambda: 0.5
             )
 
     found = asyncio.run(main())
     assert (found.cause, found.status) == ("server_error", 503)
-    assert found.next_attempt_at == NOW + 60 * SECOND
+    assert found.next_attempt_at == NOW + 10 * SECOND

@@ -41,10 +41,10 @@ def test_jitter_is_a_fifth_at_most(random):
 
 @pytest.mark.parametrize(
     ("retry_after", "expected"),
-    [(0, 5), (3, 5), (60, 60), (DAY_SECONDS, DAY_SECONDS), (10**9, DAY_SECONDS)],
+    [(0, 5), (3, 5), (8, 8), (60, 10), (10**9, 10)],
 )
 def test_retry_after_makes_it_later_within_bounds(retry_after, expected):
-    """It never makes an attempt earlier than the schedule, nor later than a day."""
+    """It never makes an attempt earlier than the schedule, nor later than twice that."""
     at = DEFAULT.next_attempt_at(1, NOW, middle, retry_after)
     assert at == NOW + expected * SECOND
 
@@ -53,6 +53,12 @@ def test_retry_after_does_not_shorten_the_longest_wait():
     """A wait that is a day and more by jitter stays what it is."""
     at = DEFAULT.next_attempt_at(10, NOW, lambda: 1.0, 10**9)
     assert at == NOW + round(1.2 * DAY_SECONDS * SECOND)
+
+
+def test_retry_after_is_a_day_at_most():
+    """Twice fourteen hours would be more."""
+    at = DEFAULT.next_attempt_at(8, NOW, middle, 10**9)
+    assert at == NOW + DAY_SECONDS * SECOND
 
 
 def test_another_schedule():

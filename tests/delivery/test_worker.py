@@ -13,7 +13,9 @@ from standardwebhooks.webhooks import Webhook
 from arifa.clock import now_us
 from arifa.delivery.worker import Pace
 from arifa.errors import StoreBroken, Unavailable, UnknownCommit
-from arifa.store import changes, deliveries
+from arifa.observe import Figures
+from arifa.signing import Credentials
+from arifa.store import changes, deliveries, endpoints
 from arifa.store.schema import deliveries as deliveries_table
 from arifa.store.schema import endpoints as endpoints_table
 from arifa.store.schema import workers
@@ -24,6 +26,7 @@ from tests.delivery.hub import (
     Clock,
     Hub,
     Watch,
+    claim_all,
     running,
     shop,
     status,
@@ -130,7 +133,7 @@ def test_retried_on_schedule_until_dead(hub):
     async def main():
         async with shop(status(500)) as merchant:
             [identity] = hub.queue(hub.endpoint(merchant.url))
-            worker = hub.worker(clock=clock, random=lambda: 0.5)
+            worker = hub.worker(clock=clock, ticks=clock.ticks, random=lambda: 0.5)
             watch = Watch(worker)
             due: list[int] = []
             async with running(worker):
@@ -187,7 +190,7 @@ def test_delivered_after_a_failure(hub):
 
 
 def test_retry_after_is_honoured(hub):
-    """A merchant that asks for two hours is not called before, and is called then."""
+    """A merchant that asks for two hours makes the wait twice as long, and not longer."""
     clock = Clock()
     began = clock.now
 
@@ -200,19 +203,19 @@ def test_retry_after_is_honoured(hub):
         return hub.row(identity)
 
     row = run(main())
-    assert row.next_attempt_at == began + 2 * HOUR * SECOND
+    assert row.next_attempt_at == began + 10 * SECOND
     assert (row.state, row.last_cause) == ("pending", "throttled")
 
 
 @pytest.mark.parametrize(
     ("code", "dialect", "state", "cause"),
     [
-        (410, "standard_webhooks", "dead", "gone"),
+        (410, "standard_webhooks", "pending", "gone"),
         (200, "no_such_dialect", "pending", "misconfigured"),
     ],
 )
-def test_what_is_permanent_is_dead_at_once(sqlite_hub, code, dialect, state, cause):
-    """410 ends it; what an operator can put right does not."""
+def test_what_a_person_can_put_right_ends_nothing(sqlite_hub, code, dialect, state, cause):
+    """An endpoint that is gone, or wrongly described, is a person's to put right: it waits."""
     hub = sqlite_hub
 
     async def main():
@@ -316,9 +319,9 @@ def test_a_slow_endpoint_delays_nobody(hub):
             worker = hub.worker(pace=Pace(overall=16, per_endpoint=4, poll_seconds=3600))
             watch = Watch(worker)
             async with running(worker):
-                await slow.received(4)
+                await slow.received(1)
                 await watch.until(lambda: hub.states(going) == ["delivered"] * 20)
-                assert len(slow.requests) == 4
+                assert len(slow.requests) <= 4
                 assert sorted(set(hub.states(stuck))) == ["pending", "sending"]
                 release.set()
                 await watch.until(lambda: hub.states(stuck) == ["delivered"] * 100)
@@ -340,8 +343,12 @@ def test_stop_lets_attempts_come_back(hub):
 
     async def main():
         async with shop(answer) as merchant:
-            ids = hub.queue(hub.endpoint(merchant.url), 5)
-            worker = hub.worker(pace=Pace(overall=2, poll_seconds=3600, grace=20))
+            ids = [
+                identity
+                for name in ("one", "two")
+                for identity in hub.queue(hub.endpoint(merchant.url, name=name), 3)
+            ]
+            worker = hub.worker(pace=Pace(poll_seconds=3600, grace=20))
             task = asyncio.create_task(worker.run())
             await merchant.received(2)
             stopping = asyncio.create_task(worker.stop())
@@ -352,7 +359,7 @@ def test_stop_lets_attempts_come_back(hub):
 
     ids, requests = run(main())
     assert requests == 2
-    assert sorted(hub.states(ids)) == ["delivered"] * 2 + ["pending"] * 3
+    assert sorted(hub.states(ids)) == ["delivered"] * 2 + ["pending"] * 4
 
 
 def test_stop_puts_back_what_does_not_come_back(hub):
@@ -363,7 +370,10 @@ def test_stop_puts_back_what_does_not_come_back(hub):
 
     async def main():
         async with shop(answer) as merchant:
-            ids = hub.queue(hub.endpoint(merchant.url), 3)
+            ids = [
+                hub.queue(hub.endpoint(merchant.url, name=name))[0]
+                for name in ("one", "two", "three")
+            ]
             worker = hub.worker()
             task = asyncio.create_task(worker.run())
             await merchant.received(3)
@@ -400,7 +410,7 @@ def _abandon(hub: Hub, name: str, *, is_expired: bool) -> list[deliveries.Claime
     """What a worker leaves that was killed with deliveries in hand."""
     with hub.store.database.write() as connection:
         deliveries.beat(connection, name, now_us())
-        claimed = deliveries.claim(connection, name, now_us(), 10)
+        claimed = claim_all(connection, name, now_us())
         if is_expired:
             connection.execute(sa.update(workers).where(workers.c.id == name).values(lease_until=1))
     return claimed
@@ -421,7 +431,7 @@ def test_abandoned_work_is_rerun_after_the_lease(hub):
                 ids = hub.queue(endpoint, 3, due_at=now_us() + HOUR * SECOND)
                 with hub.store.database.write() as connection:
                     deliveries.beat(connection, "killed", now_us())
-                    taken = deliveries.claim(connection, "killed", now_us() + HOUR * SECOND, 10)
+                    taken = claim_all(connection, "killed", now_us() + HOUR * SECOND)
                     assert len(taken) == 3
                     connection.execute(sa.update(deliveries_table).values(next_attempt_at=now_us()))
                 worker.wake()
@@ -442,7 +452,7 @@ def test_a_live_lease_is_left_alone_on_postgres(hub):
     ids = hub.queue(hub.endpoint("http://127.0.0.1:9/"))
     assert len(_abandon(hub, "other", is_expired=False)) == 1
     worker = hub.worker()
-    rescued = worker._turns.start()
+    rescued, _ = worker._turns.start()
     if hub.store.database.is_sqlite:
         assert (rescued, hub.states(ids)) == (1, ["pending"])
     else:
@@ -455,7 +465,7 @@ def test_a_zombie_changes_nothing(hub):
     [late] = _abandon(hub, "zombie", is_expired=True)
     with hub.store.database.write() as connection:
         assert deliveries.rescue(connection) == 1
-        assert deliveries.record(connection, "zombie", [_result(late, "delivered")]) == 0
+        assert deliveries.record(connection, "zombie", [_result(late, "delivered")]) == []
     assert hub.row(identity).state == "pending"
     [again] = _abandon(hub, "live", is_expired=False)
     with hub.store.database.write() as connection:
@@ -566,7 +576,7 @@ def test_a_group_recorded_twice_is_recorded_once(hub):
     for moved in (1, 0):
         with hub.store.database.write() as connection:
             result = _result(claimed, "delivered")
-            assert deliveries.record(connection, "one", [result]) == moved
+            assert len(deliveries.record(connection, "one", [result])) == moved
     assert hub.row(identity).attempt_count == 1
     assert len(hub.attempts(identity)) == 1
 
@@ -580,12 +590,124 @@ def test_a_broken_store_ends_the_worker(sqlite_hub):
         def broken(*_):
             raise StoreBroken("the disk failed")
 
-        worker._turns.take = broken
+        worker._turns.look = broken
         with pytest.raises(StoreBroken):
             await worker.run()
         await worker.stop()
 
     run(main())
+
+
+def _refuse(hub: Hub, condition: str) -> None:
+    """Let the database refuse attempts of which this holds."""
+    with hub.store.database.write() as connection:
+        if hub.store.database.is_sqlite:
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER refusing BEFORE INSERT ON attempts WHEN {condition} "
+                "BEGIN SELECT RAISE(ABORT, 'no'); END"
+            )
+            return
+        connection.exec_driver_sql(
+            "CREATE FUNCTION refusing() RETURNS trigger LANGUAGE plpgsql AS "
+            f"$$ BEGIN IF {condition} THEN RAISE unique_violation; END IF; RETURN NEW; END $$"
+        )
+        connection.exec_driver_sql(
+            "CREATE TRIGGER refusing BEFORE INSERT ON attempts FOR EACH ROW "
+            "EXECUTE FUNCTION refusing()"
+        )
+
+
+@pytest.mark.parametrize(
+    ("condition", "state", "cause"),
+    [("NEW.status IS NOT NULL", "delivered", "delivered"), ("1 = 1", "dead", "internal")],
+)
+def test_a_result_that_the_database_refuses_ends(hub, condition, state, cause):
+    """It is recorded without what came from outside, or else ended as our own fault: once sent."""
+    _refuse(hub, condition)
+
+    async def main():
+        async with shop() as merchant:
+            ids = hub.queue(hub.endpoint(merchant.url), 2)
+            worker = hub.worker()
+            async with running(worker):
+                await Watch(worker).until(lambda: hub.states(ids) == [state] * 2)
+            assert len(merchant.requests) == 2
+            return ids
+
+    for identity in run(main()):
+        row = hub.row(identity)
+        assert (row.last_cause, row.worker, row.next_attempt_at) == (cause, None, None)
+
+
+# ---------------------------------------------------------------------------------- manner
+
+
+def test_an_endpoint_has_its_own_schedule_and_time(hub):
+    """Its delays go before its dialect's, and its deadline before the worker's."""
+    from arifa.delivery.attempt import schedule_of
+    from arifa.delivery.schedule import DEFAULT
+
+    own = hub.endpoint("http://127.0.0.1:9/", name="own", delays=(0, 7), dialect="cbs")
+    dialects_own = hub.endpoint("http://127.0.0.1:9/", name="cbs", dialect="cbs")
+    usual = hub.endpoint("http://127.0.0.1:9/", name="usual")
+    assert schedule_of(own, DEFAULT).delays == (0, 7)
+    assert len(schedule_of(dialects_own, DEFAULT).delays) == 11
+    assert schedule_of(usual, DEFAULT) is schedule_of(None, DEFAULT) is DEFAULT
+
+    async def answer(_):
+        await asyncio.Event().wait()
+
+    async def main():
+        async with shop(answer) as merchant:
+            [identity] = hub.queue(hub.endpoint(merchant.url, timeout=0.05, delays=(0,)))
+            worker = hub.worker(pace=Pace(poll_seconds=3600, deadline=3600.0, grace=1))
+            async with running(worker):
+                await Watch(worker).until(lambda: hub.row(identity).state == "dead")
+        return identity
+
+    assert hub.row(run(main())).last_cause == "timeout"
+
+
+def test_the_receivers_own_id_is_kept(hub):
+    """What an answer calls the notification stands with the attempt; and a replay says that it is
+    one, and goes to its own URL."""
+
+    async def answer(_):
+        body = {"transactionID": "M-77", "statusCode": 0, "statusMessage": "Notification received"}
+        return web.json_response(body)
+
+    key = generated_key()
+
+    async def main():
+        async with shop(answer) as merchant:
+            endpoint = hub.endpoint(
+                "http://127.0.0.1:9/", dialect="kcb", credentials=Credentials(private_key=key)
+            )
+            [identity] = hub.queue(endpoint)
+            with hub.store.database.write() as connection:
+                connection.execute(
+                    sa.update(deliveries_table).values(url=merchant.url, replay_of="dlv_before")
+                )
+            worker = hub.worker()
+            async with running(worker):
+                await Watch(worker).until(lambda: hub.row(identity).state == "delivered")
+            [(headers, _)] = merchant.requests
+            assert headers["arifa-replay"] == "dlv_before"
+        return identity
+
+    [attempt] = hub.attempts(run(main()))
+    assert attempt.reference == "M-77"
+
+
+def generated_key() -> bytes:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    return rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
 
 
 # ---------------------------------------------------------------------------------- claiming
@@ -599,13 +721,32 @@ def test_a_claim_takes_the_longest_due_first(hub):
     [first] = hub.queue(endpoint, due_at=now - 2 * SECOND)
     hub.queue(endpoint, due_at=now + HOUR * SECOND)
     with hub.store.database.write() as connection:
-        assert [item.id for item in deliveries.claim(connection, "w", now, 10)] == [first, later]
+        assert [item.id for item in claim_all(connection, "w", now)] == [first, later]
     with hub.store.database.read() as connection:
-        assert deliveries.next_due(connection) == now + HOUR * SECOND
+        assert deliveries.next_due(connection) == (now + HOUR * SECOND, None)
 
 
-def test_a_claim_leaves_what_an_endpoint_cannot_take(hub):
-    """The room of an endpoint is filled and not more, and the limit is filled from the others."""
+@pytest.mark.parametrize("state", ["paused", "disabled"])
+def test_what_is_held_is_not_overdue(hub, state):
+    """What waits for an endpoint that is not told anything is said apart, and rings no alarm."""
+    one, two = (hub.endpoint("http://127.0.0.1:9/", name=name) for name in ("one", "two"))
+    now = now_us()
+    hub.queue(one, due_at=now - HOUR * SECOND)
+    hub.queue(two, due_at=now)
+    with hub.store.database.write() as connection:
+        assert deliveries.next_due(connection) == (now - HOUR * SECOND, None)
+        endpoints.set_state(connection, one, state, now, reason="for the test")
+    with hub.store.database.read() as connection:
+        due = deliveries.next_due(connection)
+    assert due == (now, now - HOUR * SECOND)
+    text = Figures().rendered({}, *due)[1].decode()
+    ages = dict(line.split() for line in text.splitlines() if line.startswith("arifa_outbox"))
+    assert float(ages["arifa_outbox_oldest_age_seconds"]) < HOUR
+    assert float(ages["arifa_outbox_held_oldest_age_seconds"]) >= HOUR
+
+
+def test_a_claim_takes_of_each_endpoint_what_it_has_room_for(hub):
+    """Up to so many of each that is named, those due longest first, and nothing of the others."""
     one, two, three = (
         hub.endpoint("http://127.0.0.1:9/", name=name) for name in ("one", "two", "three")
     )
@@ -614,14 +755,28 @@ def test_a_claim_leaves_what_an_endpoint_cannot_take(hub):
     hub.queue(two, 10, due_at=now - 8)
     hub.queue(three, 10, due_at=now - 7)
     with hub.store.database.write() as connection:
-        taken = deliveries.claim(
-            connection, "w", now, 9, [three.id], busy={one.id: 2, two.id: 1}, per_endpoint=4
-        )
+        taken = deliveries.claim(connection, "w", now, [(two.id, 3), (one.id, 2)])
     assert [item.endpoint for item in taken] == [one.id] * 2 + [two.id] * 3
     with hub.store.database.write() as connection:
-        rest = deliveries.claim(connection, "w", now, 100, per_endpoint=100)
+        rest = claim_all(connection, "w", now)
     assert len(rest) == 25
     assert not {item.id for item in rest} & {item.id for item in taken}
+
+
+def test_the_heads_of_the_queue_are_found(hub):
+    """For each endpoint with something pending, when the first of it is due."""
+    one, two, none = (
+        hub.endpoint("http://127.0.0.1:9/", name=name) for name in ("one", "two", "none")
+    )
+    now = now_us()
+    hub.queue(one, 3, due_at=now - 9)
+    hub.queue(one, 1, due_at=now - 10)
+    hub.queue(two, 2, due_at=now + 5)
+    hub.queue(none, 2, due_at=now)
+    with hub.store.database.write() as connection:
+        deliveries.claim(connection, "w", now, [(none.id, 9)])
+    with hub.store.database.read() as connection:
+        assert deliveries.heads(connection) == {one.id: now - 10, two.id: now + 5}
 
 
 def test_a_prolonged_lease_survives_a_rescue(hub):

@@ -155,7 +155,7 @@ def test_the_published_sample_has_another_key() -> None:
     ],
 )
 def test_two_decimals_as_the_sender_writes_them(text: str, expected: list[str]) -> None:
-    assert _two_decimals(text) == expected
+    assert list(_two_decimals(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -406,3 +406,12 @@ def test_any_2xx_is_received_whatever_its_body(body: bytes) -> None:
         heard = CBS.read_acknowledgement(WireResponse(status, body), CBS.defaults)
         assert heard.is_received
     assert not CBS.read_acknowledgement(WireResponse(302, body), CBS.defaults).is_received
+
+
+def test_ten_retries_at_most() -> None:
+    """The page: until a 200, at most ten times again; each wait is longer than the one before."""
+    assert CBS.delays is not None
+    assert len(CBS.delays) == 11
+    assert CBS.delays[0] == 0
+    assert list(CBS.delays) == sorted(CBS.delays)
+    assert CBS.delays[-1] == 10_015

@@ -385,6 +385,13 @@ class TestRendering:
         with pytest.raises(CannotExpress):
             KCB.render(plain_notification(**changes), with_options(form=form))
 
+    @pytest.mark.parametrize("form", ["account", "till"])
+    def test_a_balance_in_another_currency_is_not_said(self, form: str) -> None:
+        """The form has one currency, and dollars must not be read as shillings."""
+        plain = plain_notification(balance_after=Money(77, "USD"))
+        with pytest.raises(CannotExpress, match="USD"):
+            KCB.render(plain, with_options(form=form))
+
     def test_account_form_has_the_fourteen_fields_of_the_page_in_their_order(self) -> None:
         rendered = KCB.render(plain_notification(), KCB.defaults)
 

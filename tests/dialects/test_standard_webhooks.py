@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import standardwebhooks
 from hypothesis import given
 from msgspec import structs
 
 from arifa import dialects
-from arifa.dialects.base import Dialect
+from arifa.dialects.base import MUST_SURVIVE, Dialect
 from arifa.dialects.standard_webhooks import masked
 from arifa.document import JsonObject
-from arifa.errors import CannotExpress, Unreadable
+from arifa.errors import ArifaError, CannotExpress, Unreadable
 from arifa.feed import Profile
 from arifa.money import Money
 from arifa.notification import (
@@ -276,6 +277,21 @@ class TestReading:
             receive(request)
 
 
+class TestTestMessage:
+    def test_nothing_is_read_of_it(self) -> None:
+        """A hub behind this one proves it, answers it, and books nothing."""
+        request = WEBHOOKS.test_message("tst_1", NOW_US, merchant="m", endpoint="e")
+        assert request is not None
+        signed = WEBHOOKS.sign(request, CREDENTIALS, NOW_US)
+
+        assert WEBHOOKS.receive(signed, CREDENTIALS, MASKED, NOW_US) == []
+        assert signed.values(b"webhook-id") == [b"tst_1"]
+
+    def test_no_bank_has_words_for_it(self) -> None:
+        for name in set(dialects.names()) - {"standard_webhooks"}:
+            assert dialects.get(name).test_message("tst_1", NOW_US) is None
+
+
 class TestAcknowledgement:
     @pytest.mark.parametrize("outcome", Outcome)
     def test_only_the_status_is_said(self, outcome: Outcome) -> None:
@@ -476,3 +492,26 @@ if __name__ == "__main__":
     SCHEMA["examples"] = examples()
     text = json.dumps(SCHEMA, ensure_ascii=False, indent=2)
     (ROOT / "schemas" / "notification.v1.json").write_text(f"{text}\n", "utf-8")
+
+
+@hypothesis.example(plain_notification(amount=Money(123450, "KES")))
+@hypothesis.example(plain_notification(amount=Money(-123450, "KES")))
+@effort(200)
+@given(notifications(readings(currency="KES")) | notifications(wild_readings(currency="KES")))
+def test_what_an_event_says_is_what_is_read_from_it(notification: Notification) -> None:
+    """Its own words are looked at before it leaves; a receiver has what `read` makes of them."""
+    dialect = dialects.get("standard_webhooks")
+    full = Profile(currency="KES", timezone="UTC", options={"phone": "full"})
+    try:
+        request = dialect.write(notification, full, None)
+    except Unreadable:
+        return  # half a character, which no bytes can say
+
+    def said(meaning: Callable[[Dialect, WireRequest, Profile], object]) -> object:
+        try:
+            found = meaning(dialect, request, full)
+        except ArifaError as error:
+            return type(error)
+        return [getattr(found, name) for name in MUST_SURVIVE]
+
+    assert said(type(dialect).meaning) == said(Dialect.meaning)

@@ -28,7 +28,7 @@ from arifa.notification import (
 )
 from arifa.outcome import Outcome
 from arifa.signing import Credentials
-from arifa.signing.keys import new_rsa_key
+from arifa.signing.keys import new_rsa_key, public_fingerprint
 from arifa.wire import WireRequest, WireResponse, read_request
 
 XENTE = dialects.get("xente")
@@ -262,10 +262,11 @@ def sealed_by(
     sealing: dict[str, Any] | None = None,
 ) -> WireRequest:
     """An envelope made without our own code, with whatever headers it is to have."""
-    signing = signing or {"alg": "RS256"}
+    signing = {"alg": "RS256", "aud": public_fingerprint(receiver.public), **(signing or {})}
     sealing = sealing or {"alg": "RSA-OAEP-256", "enc": "A256GCM"}
+    registry = jws.JWSRegistry(algorithms=[signing["alg"]], strict_check_header=False)
     signed = jws.serialize_compact(
-        signing, payload, RSAKey.import_key(signer.private), algorithms=[signing["alg"]]
+        signing, payload, RSAKey.import_key(signer.private), registry=registry
     )
     return sealed(receiver, signed.encode(), sealing)
 
@@ -314,7 +315,7 @@ def test_the_envelope_is_what_the_two_rfcs_say(xente: Party, hub: Party) -> None
     content_key = rsa_private_key(hub.private).decrypt(decoded(key), oaep)
     inner = AESGCM(content_key).decrypt(decoded(iv), decoded(text) + decoded(tag), head)
     head, payload, signature = inner.split(b".")
-    assert decode_object(decoded(head)) == {"alg": "RS256"}
+    assert decode_object(decoded(head)) == {"alg": "RS256", "aud": public_fingerprint(hub.public)}
     rsa_public_key(xente.public).verify(
         decoded(signature), head + b"." + payload, padding.PKCS1v15(), hashes.SHA256()
     )

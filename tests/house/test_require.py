@@ -63,6 +63,12 @@ def test_a_skip_for_want_of_it_fails(outcome, name):
     assert "no PostgreSQL here" in result.stdout
 
 
+def test_each_thing_is_required_by_its_own_name(outcome):
+    text = TESTS["in_a_fixture"].replace("PostgreSQL", "NATS")
+    assert outcome(text, required="pg,nats").returncode == 1
+    assert outcome(text, required="pg").returncode == 0
+
+
 def test_the_environment_may_say_so_too(outcome):
     assert outcome(TESTS["in_a_fixture"], required="pg").returncode == 1
 

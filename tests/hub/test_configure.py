@@ -11,7 +11,7 @@ import pytest
 
 from arifa import dialects
 from arifa.clock import now_us
-from arifa.errors import AlreadyExists, NotADialect, NotFound, Refused
+from arifa.errors import AlreadyExists, NotADialect, NotFound, NotGenuine, Refused
 from arifa.feed import Endpoint, Source
 from arifa.hub import key_files
 from arifa.hub.checks import check_url
@@ -22,12 +22,12 @@ from arifa.hub.configure import (
     add_merchant,
     add_source,
     remove_source,
-    rotate_source,
     set_paused,
 )
+from arifa.hub.rotate import Haste, rotate_source
 from arifa.notification import Direction, Kind, Status
 from arifa.signing import Credentials
-from arifa.signing.keys import new_rsa_key, rsa_public_key
+from arifa.signing.keys import new_rsa_key, public_half, rsa_public_key
 from arifa.store import changes, configuration, endpoints, sources
 from arifa.store.opened import Store
 from arifa.wire import WireRequest
@@ -37,6 +37,7 @@ KCB = Credentials(public_keys=(PUBLIC,))
 OURS = Credentials(private_key=PRIVATE)
 SECRET = Credentials(secrets=(b"shared",))
 HTTPS = "https://shop.example/hook"
+DAY_US = 86_400_000_000
 
 
 def source(store: Store, **wanted: Any) -> Source:
@@ -283,13 +284,30 @@ def test_remove(store: Store) -> None:
 
 
 def test_rotation_takes_old_and_new(store: Store) -> None:
-    """During a rotation both keys are taken, the newest first; retiring drops the old."""
-    made = source(store)
+    """Both keys are taken, the newest first, for a day at least; then retiring drops the old."""
+    made, start = source(store), now_us()
     _, public = new_rsa_key()
-    both = rotate_source(store, made, Credentials(public_keys=(public,)), now_us()).source
+    both = rotate_source(store, made, Credentials(public_keys=(public,)), start).source
     assert found(store, "kcb").credentials.public_keys == (public, PUBLIC)
-    rotate_source(store, both, Credentials(), now_us(), retire=True)
+    with pytest.raises(Refused, match="24 hours"):
+        rotate_source(store, both, Credentials(), start + DAY_US - 1, retire=True)
+    rotate_source(store, both, Credentials(), start + DAY_US, retire=True)
     assert found(store, "kcb").credentials.public_keys == (public,)
+
+
+def test_an_old_key_ends_at_once_with_a_reason(sqlite_store: Store) -> None:
+    """A key that was lost ends now; the reason is in the audit log, and an empty one is none."""
+    made = source(sqlite_store)
+    new = Credentials(public_keys=(new_rsa_key()[1],))
+    with pytest.raises(Refused, match="24 hours"):
+        rotate_source(sqlite_store, made, new, now_us(), retire=True)
+    with pytest.raises(Refused, match="reason"):
+        rotate_source(sqlite_store, made, new, now_us(), retire=True, haste=Haste(" "))
+    rotate_source(sqlite_store, made, new, now_us(), retire=True, haste=Haste("the key was lost"))
+    assert found(sqlite_store, "kcb").credentials == new
+    with sqlite_store.database.read() as connection:
+        *_, last = changes.acts_on(connection, "default", made.id)
+    assert (last.action, last.detail) == ("source.rotate", "at once: the key was lost")
 
 
 def test_rotation_needs_something(sqlite_store: Store) -> None:
@@ -312,7 +330,30 @@ def test_our_own_key_is_made_anew(sqlite_store: Store) -> None:
     now = found(sqlite_store, "x").credentials
     assert now.public_keys == (PUBLIC,)
     assert now.private_key not in (None, made.credentials.private_key)
-    assert any("old key" in note for note in added.notes)
+    assert now.old_private_keys == (made.credentials.private_key,)
+
+
+def test_what_is_sealed_to_the_old_key_is_opened(sqlite_store: Store) -> None:
+    """Until the old key is retired the bank may encrypt to either, so nothing is refused."""
+    theirs = Credentials(public_keys=(PUBLIC,), addresses=("127.0.0.1",))
+    wanted = NewSource(name="x", dialect="xente", credentials=theirs, generate_key=True)
+    made, start = add_source(sqlite_store, wanted, now_us()).source, now_us()
+    both = rotate_source(sqlite_store, made, Credentials(), start, generate_key=True).source
+
+    def sealed_to(key: bytes | None) -> WireRequest:
+        assert key is not None
+        bank = Credentials(private_key=PRIVATE, public_keys=(public_half(key),))
+        return dialects.get("xente").sign(request("xente"), bank, start)
+
+    old, new = sealed_to(made.credentials.private_key), sealed_to(both.credentials.private_key)
+    for message in (old, new):
+        dialects.get("xente").verify(message, both.credentials, both.profile, start)
+    rotate_source(sqlite_store, both, Credentials(), start + DAY_US, retire=True)
+    after = found(sqlite_store, "x").credentials
+    assert after.old_private_keys == ()
+    dialects.get("xente").verify(new, after, both.profile, start)
+    with pytest.raises(NotGenuine):
+        dialects.get("xente").verify(old, after, both.profile, start)
 
 
 def test_another_user_replaces(sqlite_store: Store) -> None:
@@ -322,7 +363,7 @@ def test_another_user_replaces(sqlite_store: Store) -> None:
     new = Credentials(username="new", passwords=("2",))
     with pytest.raises(Refused, match="--retire"):
         rotate_source(sqlite_store, made, new, now_us())
-    rotate_source(sqlite_store, made, new, now_us(), retire=True)
+    rotate_source(sqlite_store, made, new, now_us(), retire=True, haste=Haste("agreed"))
     assert found(sqlite_store, "j").credentials == new
 
 

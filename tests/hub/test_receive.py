@@ -54,7 +54,7 @@ def test_a_yes_means_that_every_row_is_there(hub: Hub, opener: Opener) -> None:
     (notification,) = found.notifications()
     assert transaction_id(answer) == notification.id
     assert found.outcomes() == ["ACCEPTED"]
-    assert found.totals() == {"inbox_bodies": 1, "identities": 1, "deliveries": 1}
+    assert found.totals() == {"inbox_bodies": 1, "identity_keys": 1, "deliveries": 1}
     with found.store.database.read() as connection:
         (body,) = connection.execute(sa.select(inbox_bodies.c.body)).scalars()
     assert body == sent.body
@@ -68,7 +68,7 @@ def test_identical_bytes_get_the_stored_answer_again(hub: Hub) -> None:
 
     assert again == first
     assert hub.outcomes() == ["ACCEPTED", "DUPLICATE"]
-    assert hub.totals() == {"inbox_bodies": 1, "identities": 1, "deliveries": 1}
+    assert hub.totals() == {"inbox_bodies": 1, "identity_keys": 1, "deliveries": 1}
 
 
 def test_the_same_payment_in_a_new_envelope_is_the_same_payment(hub: Hub) -> None:
@@ -159,7 +159,7 @@ def test_what_is_genuine_but_unreadable_is_kept(hub: Hub) -> None:
 
     assert answer.status == 400
     assert hub.outcomes() == ["UNREADABLE"]
-    assert hub.totals() == {"inbox_bodies": 1, "identities": 0, "deliveries": 0}
+    assert hub.totals() == {"inbox_bodies": 1, "identity_keys": 0, "deliveries": 0}
 
 
 def test_failed_then_success_under_one_reference_are_two(hub: Hub) -> None:
@@ -281,16 +281,50 @@ def test_a_removed_source_is_not_found_and_its_payments_stay_known(hub: Hub, sto
     assert len(hub.notifications()) == 1
 
 
+def test_what_waited_while_the_configuration_was_loaded_anew_is_judged_by_it(hub: Hub) -> None:
+    """A request of before a pause, whose group comes after another has loaded that, is paused."""
+    hub.one("cbs", request("cbs"))
+    receiver = hub.receiver
+    waiting = receiver.prepare(hub.sources["kcb"].token, request("kcb"))
+    draft = receiver.draft(waiting)
+    with hub.store.database.write() as connection:
+        sources.set_state(connection, hub.sources["kcb"], sources.PAUSED, now_us())
+    assert hub.one("cbs", request("cbs", PaymentRef="PR-9")).status == 200
+
+    assert receiver.compose([waiting], [draft]) is None
+    (answer,) = receiver.receive([waiting])
+
+    assert answer is not None
+    assert answer.status == 503
+    assert len(hub.notifications()) == 2
+
+
+def test_a_draft_that_fails_leaves_the_group_to_receive(hub: Hub, monkeypatch) -> None:
+    """A dialect's bug costs its own request only, also where its part was made beforehand."""
+    hub.one("cbs", request("cbs"))
+    group = [hub.receiver.prepare(hub.sources[bank].token, request(bank)) for bank in BANK]
+    kcb = type(dialects.get("kcb"))
+    monkeypatch.setattr(kcb, "identity", lambda *_: 1 / 0)
+    drafts = [hub.receiver.draft(prepared) for prepared in group]
+
+    assert [draft is None for draft in drafts] == [bank == "kcb" for bank in BANK]
+    assert hub.receiver.compose(group, drafts) is None
+    answers = dict(zip(BANK, hub.receiver.receive(group), strict=True))
+    assert {bank: answer and answer.status for bank, answer in answers.items()} == {
+        bank: 400 if bank == "kcb" else 200 for bank in BANK
+    }
+
+
 def test_one_bad_row_is_bisected_out(hub: Hub, monkeypatch) -> None:
     """A value that the database refuses costs its own request only, whose bytes are kept."""
-    inserted = bulk.insert
+    inserted = bulk.start_insert
 
     def refusing(connection, table, columns, rows, **options):
         if table.name == "notifications" and any("POISON" in str(row) for row in rows):
             raise DataRefused("a planted data error")
         return inserted(connection, table, columns, rows, **options)
 
-    monkeypatch.setattr(bulk, "insert", refusing)
+    monkeypatch.setattr(bulk, "start_insert", refusing)
     group = [("kcb", request("kcb", transactionReference=f"FT{number}")) for number in range(9)]
     group[4] = ("kcb", request("kcb", transactionReference="POISON"))
 
@@ -304,7 +338,7 @@ def test_one_bad_row_is_bisected_out(hub: Hub, monkeypatch) -> None:
 @pytest.mark.parametrize("error", [Unavailable("planted"), StoreBroken("planted")])
 def test_a_failing_store_is_never_a_yes(hub: Hub, monkeypatch, error) -> None:
     """Trouble with the database is the bank's own failure answer; a resend is then received."""
-    inserted = bulk.insert
+    inserted = bulk.start_insert
 
     def failing(connection, table, columns, rows, **options):
         if table.name == "deliveries":
@@ -312,7 +346,7 @@ def test_a_failing_store_is_never_a_yes(hub: Hub, monkeypatch, error) -> None:
         return inserted(connection, table, columns, rows, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(bulk, "insert", failing)
+        patch.setattr(bulk, "start_insert", failing)
         refused = hub.receive(("kcb", request("kcb")), ("cbs", request("cbs")))
     nothing = hub.notifications()
     resent = hub.one("kcb", request("kcb"))

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from arifa import dialects
 from arifa.clock import now_us
@@ -51,7 +52,9 @@ def fixed(monkeypatch: pytest.MonkeyPatch):
             return old(self, verified, profile)
         document["transactionReference"] = document.pop("txnRef")
         body = encode(document)
-        changed = replace(verified, request=replace(verified.request, body=body), content=body)
+        changed = structs.replace(
+            verified, request=replace(verified.request, body=body), content=body
+        )
         return old(self, changed, profile)
 
     return lambda: monkeypatch.setattr(kcb, "read", read)
@@ -111,9 +114,9 @@ def test_another_node_is_faster(hub: Hub, fixed, monkeypatch: pytest.MonkeyPatch
     hub.one("kcb", message)
     find, looks = identities.find, []
 
-    def too_early(connection, keys):
+    def too_early(connection, keys, **given):
         looks.append(keys)
-        return {} if len(looks) == 1 else find(connection, keys)
+        return {} if len(looks) == 1 else find(connection, keys, **given)
 
     monkeypatch.setattr(identities, "find", too_early)
     assert reprocess(hub.store, now_us()) == Reprocessed(looked_at=1, known=1)

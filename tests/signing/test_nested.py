@@ -12,7 +12,7 @@ from joserfc.jwk import RSAKey
 
 from arifa.errors import NotGenuine, Refused
 from arifa.signing import Credentials, SignedThenEncrypted
-from arifa.signing.keys import new_rsa_key
+from arifa.signing.keys import new_rsa_key, public_fingerprint
 from arifa.wire import WireRequest
 from tests.signing.proofs import BODY, NOW_US, passes, refuses, request
 
@@ -33,9 +33,16 @@ def sealed(content: bytes, header: dict[str, str], key: bytes = HUB_PUBLIC) -> W
 GOOD = {"alg": "RSA-OAEP-256", "enc": "A256GCM"}
 
 
-def signed(content: bytes, private: bytes = BANK, algorithm: str = "RS256") -> bytes:
+def signed(
+    content: bytes,
+    private: bytes = BANK,
+    algorithm: str = "RS256",
+    audience: str | None = public_fingerprint(HUB_PUBLIC),
+) -> bytes:
     key = RSAKey.import_key(private)
-    return jws.serialize_compact({"alg": algorithm}, content, key, algorithms=[algorithm]).encode()
+    header = {"alg": algorithm} if audience is None else {"alg": algorithm, "aud": audience}
+    registry = jws.JWSRegistry(algorithms=[algorithm], strict_check_header=False)
+    return jws.serialize_compact(header, content, key, registry=registry).encode()
 
 
 @pytest.mark.parametrize("body", [BODY, b"", b"\x00\xff" * 500])
@@ -65,6 +72,8 @@ def test_two_keys_of_the_sender_are_a_rotation() -> None:
         sealed(signed(BODY), {"alg": "RSA-OAEP", "enc": "A256GCM"}),
         sealed(signed(BODY), {"alg": "RSA-OAEP-256", "enc": "A128CBC-HS256"}),
         sealed(signed(BODY, algorithm="RS512"), GOOD),
+        sealed(signed(BODY, audience=None), GOOD),
+        sealed(signed(BODY, audience=public_fingerprint(OTHER_PUBLIC)), GOOD),
         sealed(BODY, GOOD),
         sealed(b"", GOOD),
         request(signed(BODY)),
@@ -81,6 +90,8 @@ def test_two_keys_of_the_sender_are_a_rotation() -> None:
         "another key wrap",
         "another cipher",
         "another signature",
+        "for nobody in particular",
+        "for a stranger",
         "sealed but not signed",
         "nothing in it",
         "signed but not sealed",
@@ -94,6 +105,17 @@ def test_two_keys_of_the_sender_are_a_rotation() -> None:
 )
 def test_anything_else_is_refused(one: WireRequest) -> None:
     refuses(PROOF, one, RECEIVER)
+
+
+def test_a_receiver_cannot_pass_it_on() -> None:
+    """What the bank has signed for one receiver, that one cannot seal anew for another."""
+    to_other = PROOF.sign(request(), Credentials(private_key=BANK, public_keys=(OTHER_PUBLIC,)), 0)
+    opened = jwe.decrypt_compact(
+        to_other.body, RSAKey.import_key(OTHER), algorithms=["RSA-OAEP-256", "A256GCM"]
+    )
+
+    assert opened.plaintext is not None
+    refuses(PROOF, sealed(opened.plaintext, GOOD), RECEIVER)
 
 
 def in_url(data: bytes) -> bytes:

@@ -17,7 +17,13 @@ from hypothesis import strategies as st
 
 from arifa.errors import Refused
 from arifa.signing import Credentials, WebhookSignature
-from arifa.signing.webhook import SIGNATURES_MAX, new_secret, secret_bytes
+from arifa.signing.webhook import (
+    SIGNATURES_MAX,
+    new_key_pair,
+    new_secret,
+    public_half,
+    secret_bytes,
+)
 from arifa.testing.alterations import flipped_bits
 from arifa.testing.strategies import effort
 from arifa.wire import WireRequest
@@ -319,3 +325,18 @@ class TestSecrets:
             PROOF.sign(WireRequest(body=BODY), OURS, NOW_US)
         with pytest.raises(Refused, match="--secret-file"):
             PROOF.sign(bare(), Credentials(), NOW_US)
+
+    def test_a_new_pair_signs_and_verifies(self) -> None:
+        """What the private half signs the public half proves, and no other pair's does."""
+        private, public = new_key_pair()
+        one = PROOF.sign(bare(), Credentials(secrets=(private,)), NOW_US)
+
+        passes(PROOF, one, Credentials(secrets=(public,)))
+        refuses(PROOF, one, Credentials(secrets=(new_key_pair()[1],)))
+        assert public_half(WHSK) == WHPK
+
+    def test_only_a_private_key_has_a_public_half(self) -> None:
+        """A shared secret, or the public half itself, has none."""
+        for text in (new_secret().encode(), WHPK):
+            with pytest.raises(Refused, match="whsk_"):
+                public_half(text)

@@ -120,13 +120,30 @@ def test_the_hot_statements_do_what_their_portable_twins_do(store: Store) -> Non
     wanted = [row[1] for row in rows[::3]] + [b"absent"]
     with store.database.read() as connection:
         found = bulk.select_by_keys(
-            connection, identities, columns, merchant="m", key="digest", keys=wanted
+            connection, identities, columns, merchant="m", key="key", keys=wanted
         )
-        twin = connection.execute(
-            sa.select(identities).where(identities.c.digest.in_(wanted))
-        ).all()
+        twin = connection.execute(sa.select(identities).where(identities.c.key.in_(wanted))).all()
 
     assert sorted(found) == sorted(map(tuple, twin)) == rows[::3]
+
+
+def test_what_goes_together_fails_together(store: Store) -> None:
+    """A row that is refused among statements that go in one round trip leaves nothing of any."""
+    columns = tuple(column.name for column in identities.columns)
+    rows = [("m", bytes([number]) * 16, "n", "m", b"") for number in range(3)]
+    with (
+        pytest.raises(DataRefused),
+        store.database.write() as connection,
+        bulk.together(connection),
+    ):
+        bulk.start_insert(connection, audit, ("merchant",), [("only a part of its key",)])
+        bulk.start_insert(connection, identities, columns, rows)
+
+    with store.database.write() as connection:
+        with bulk.together(connection):
+            started = bulk.start_insert(connection, identities, columns, rows)
+            bulk.start_insert(connection, audit, tuple(ROWS[audit]), [tuple(ROWS[audit].values())])
+        assert bulk.inserted(started) == 3
 
 
 def test_text_is_ordered_by_bytes(store: Store) -> None:
@@ -252,9 +269,13 @@ def test_opening_twice_at_once_migrates_once(tmp_path: Path) -> None:
     assert failures == []
 
 
-def test_one_process_serves_a_file(tmp_path: Path) -> None:
-    """A second serving process on one SQLite file is refused until the first has gone."""
-    first, second = ServingLock(tmp_path / "a.db"), ServingLock(tmp_path / "a.db")
+@pytest.mark.parametrize("name", ["a.db", "link/a.db", "b.db"])
+def test_one_process_serves_a_file(tmp_path: Path, name: str) -> None:
+    """A second one on an SQLite file is refused until the first has gone, by whatever name."""
+    (tmp_path / "a.db").touch()
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "b.db").symlink_to(tmp_path / "a.db")
+    first, second = ServingLock(tmp_path / "a.db"), ServingLock(tmp_path / name)
     first.acquire()
 
     with pytest.raises(Unavailable, match="another arifa serve"):

@@ -746,7 +746,10 @@ class Stalling:
         self.abandoned = 0
         self.go_on = threading.Event()
 
-    def compose(self, _group: list[Any]) -> None:
+    def draft(self, _prepared: Any) -> None:
+        """Leave it all to `receive`."""
+
+    def compose(self, _group: list[Any], _drafts: list[Any]) -> None:
         """Leave it all to `receive`."""
 
     def receive(self, group: list[Any]) -> list[WireResponse]:

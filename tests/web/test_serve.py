@@ -22,6 +22,7 @@ from arifa.store import inbox, notifications
 from arifa.store.database import _sqlite_module
 from arifa.store.opened import KEY_FILE, open_store
 from arifa.testing.postgres import PostgresServer, postgres_or_skip
+from arifa.web.announced import serving_url
 from arifa.wire import WireRequest
 from tests.engines import KEY
 from tests.web import hostile
@@ -566,7 +567,7 @@ def test_a_table_that_is_locked_is_unavailable_in_time(shared: tuple[Path, str])
     with serving(folder, url=url) as served:
         assert post(served).status == 200
         with psycopg.connect(url) as other:
-            other.execute("LOCK TABLE inbox, identities IN ACCESS EXCLUSIVE MODE")
+            other.execute("LOCK TABLE inbox, identity_keys IN ACCESS EXCLUSIVE MODE")
             for bank in ("kcb", "cbs"):
                 assert_unavailable(post(served, bank), bank)
             other.rollback()
@@ -580,6 +581,7 @@ def test_several_workers_survive_each_other(shared: tuple[Path, str]) -> None:
     with serving(folder, "--workers", "2", url=url, ports=2) as served:
         for bank in BANKS:
             assert post(served, bank).status == 200
+        assert serving_url(folder) == f"http://127.0.0.1:{served.port}"
         before = children(served.process.pid)
         assert len(before) == 2
         os.kill(before[0], signal.SIGKILL)
@@ -594,7 +596,9 @@ def test_several_workers_survive_each_other(shared: tuple[Path, str]) -> None:
         for _ in range(10):
             assert post(served).status == 200
         now = children(served.process.pid)
+        assert serving_url(folder) == f"http://127.0.0.1:{served.port}"
         assert served.stop(40) == 0
+    assert serving_url(folder) is None
     for pid in now:
         assert not Path(f"/proc/{pid}").exists()
     assert "Traceback" not in served.stderr
