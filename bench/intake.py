@@ -136,9 +136,9 @@ def measure(name: str, folder: Path, url: str | None, given: argparse.Namespace)
 
 def _check(result: Result, before: dict[str, int], after: dict[str, int]) -> None:
     """Every yes is in the books, with its notification, its identity and its delivery."""
-    for table in ("inbox", "notifications", "identities", "deliveries"):
-        if after[table] - before[table] < result.ok:
-            raise RuntimeError(f"{result.ok} answers, but fewer rows of {table}")
+    for table in (inbox, notifications, identities, deliveries):
+        if after[table.name] - before[table.name] < result.ok:
+            raise RuntimeError(f"{result.ok} answers, but fewer rows of {table.name}")
     if result.ok != result.requests:
         raise RuntimeError(f"not every request was received: {result.by_status}")
 
