@@ -4,7 +4,8 @@
     python3 run.py [ARGUMENTS]    set up, then `arifa demo ARGUMENTS`
     python3 run.py test [...]     set up, then lint, types, import contracts and pytest [...]
     python3 run.py lint           the same without pytest
-    python3 run.py golden         write the expected readings and answers in tests/captures anew
+    python3 run.py golden         write the expected readings and answers in tests/captures anew,
+                                  and the examples in schemas/examples
     python3 run.py bench [NAME]   run the benchmarks
     python3 run.py lock           resolve pyproject.toml into requirements/*.txt anew (needs uv)
     python3 run.py setup          only set up
@@ -133,7 +134,9 @@ def lint(_arguments: list[str]) -> int:
 
 def golden(arguments: list[str]) -> int:
     command = ["-m", "arifa.testing.captures", "--rewrite", "tests/captures", *arguments]
-    return subprocess.call([str(PYTHON), *command])
+    written = subprocess.call([str(PYTHON), *command])
+    shown = ["-m", "arifa.testing.examples", "--rewrite", "tests/captures", "schemas/examples"]
+    return written or subprocess.call([str(PYTHON), *shown])
 
 
 def bench(arguments: list[str]) -> int:
