@@ -85,9 +85,23 @@ class Server:
     port: int
 
     def cpu_seconds(self) -> float:
-        """The processor time it has taken so far, of all its threads (Linux only)."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """The processor time that it and its child processes have taken so far (Linux only)."""
+        return _cpu_seconds(self.process.pid)
+
+
+def _cpu_seconds(process: int) -> float:
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    taken = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return taken + sum(_cpu_seconds(child) for child in _children(process))
+
+
+def _children(process: int) -> list[int]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(path.read_text().rpartition(")")[2].split()[1]) == process:
+                found.append(int(path.parent.name))
+    return found
 
 
 @contextlib.contextmanager

@@ -27,10 +27,11 @@ from arifa.errors import (
 )
 from arifa.hub.judge import Judged
 from arifa.hub.prepare import Prepared, is_proven, prepare, prepare_again
-from arifa.hub.record import Draft, Group, Outdated, Recorded, Sample
+from arifa.hub.record import Draft, Group, Sample
 from arifa.outcome import STATUS, Insertion, Outcome
 from arifa.store import changes, configuration, seals
 from arifa.store.database import Connection, Urgency
+from arifa.store.group import GroupRows, Outdated
 from arifa.store.opened import Store
 from arifa.wire import PLAIN, WireRequest, WireResponse
 
@@ -47,6 +48,16 @@ class Composed:
         self.group = group
         self.drafts = drafts
         self.previous = previous
+
+    @property
+    def rows(self) -> GroupRows:
+        """What is to be written."""
+        return self.group.rows
+
+    @property
+    def prepared(self) -> list[Prepared]:
+        """The requests that it is made of."""
+        return [draft.prepared for draft in self.drafts]
 
 
 class Receiver:
@@ -144,27 +155,44 @@ class Receiver:
         try:
             made = [self.draft(prepared) for prepared in group] if drafts is None else drafts
             ready = [draft for draft in made if draft is not None]
-            return self._composed(None, ready, self._seal) if len(ready) == len(group) else None
+            if len(ready) < len(group):
+                return None
+            composed = self._composed(None, ready, self._seal)
         except Exception as error:  # noqa: BLE001 - `receive` meets it again, and tells it apart
             log.debug("compose.left", error=type(error).__name__)
             return None
+        # It may move before they are written.
+        composed.rows.configuration = number
+        # Known again when they are.
+        self._seal = None
+        return composed
 
     def commit(self, composed: Composed) -> list[WireResponse | None]:
         """Write and commit what was composed, and give each request's answer; in any thread."""
-        group = [draft.prepared for draft in composed.drafts]
-        self._seal = None
+        failure: Exception | None = None
         try:
             with self.store.database.write(Urgency.INTAKE) as connection:
-                recorded = composed.group.write(connection, composed_before=True)
-        except Outdated:
-            return self.receive(group)
-        except DataRefused:
-            # Not all was new, or one of them is at fault: from the beginning, and ask.
+                composed.rows.write(connection)
+        except (Outdated, StoreError) as error:
+            failure = error
+        answers = self.committed(composed, failure)
+        return self.receive(composed.prepared) if answers is None else answers
+
+    def committed(
+        self, composed: Composed, failure: Exception | None = None
+    ) -> list[WireResponse | None] | None:
+        """The answers to a group whose rows were committed by whoever, or failed to be.
+
+        None: it has to be received from the beginning, for the books must be asked.
+        """
+        if failure is None:
+            return self._sealed(composed)
+        if isinstance(failure, DataRefused):
+            # Not all was new, or one of them is at fault.
             self._expects_repeats = True
-            return self.receive(group)
-        except StoreError:
-            return [unavailable(prepared) for prepared in group]
-        return self._sealed(composed, recorded)
+        elif not isinstance(failure, Outdated):
+            return [unavailable(prepared) for prepared in composed.prepared]
+        return None
 
     def _committed(self, group: list[Prepared]) -> list[WireResponse | None]:
         previous, self._seal = self._seal, None
@@ -174,8 +202,8 @@ class Receiver:
                 previous = seals.last(connection, self.store.writer)
             asked = connection if self._expects_repeats or _asks(group) else None
             composed = self._composed(asked, [_drafted(prepared) for prepared in group], previous)
-            recorded = composed.group.write(connection)
-        return self._sealed(composed, recorded)
+            composed.rows.write(connection)
+        return self._sealed(composed)
 
     def _composed(
         self, connection: Connection | None, drafts: list[Draft], previous: seals.Seal
@@ -183,7 +211,7 @@ class Receiver:
         # Identifiers sort by time, and what follows the commits goes by them: where the clock was
         # set back, they go on by a millisecond a group until it has caught up.
         self._latest_us = max(self.clock(), self._latest_us + 1000)
-        rows = Group(
+        group = Group(
             self.configuration,
             drafts,
             writer=self.store.writer,
@@ -192,21 +220,22 @@ class Receiver:
             sorted_us=self._latest_us,
             sample=self._sample,
         )
-        rows.compose(connection)
-        return Composed(rows, drafts, previous)
+        group.compose(connection)
+        return Composed(group, drafts, previous)
 
-    def _sealed(self, composed: Composed, recorded: Recorded) -> list[WireResponse | None]:
+    def _sealed(self, composed: Composed) -> list[WireResponse | None]:
         """What there is to do when a group is on disk."""
-        self._seal = recorded.seal
+        group = composed.group
+        self._seal = group.seal
         self._expects_repeats = any(
             item.insertion is not Insertion.CREATED
             for draft in composed.drafts
             for item in draft.judged
         )
-        if recorded.seal is not composed.previous:
-            self._note(recorded.seal)
-        if recorded.told:
-            self.delivered_to(recorded.told)
+        if group.seal is not composed.previous:
+            self._note(group.seal)
+        if group.told:
+            self.delivered_to(group.told)
         return [draft.answer for draft in composed.drafts]
 
     def _note(self, seal: seals.Seal) -> None:

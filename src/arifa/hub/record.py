@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 from arifa.dialects.base import Dialect, Result
 from arifa.errors import CannotExpress
@@ -15,20 +15,10 @@ from arifa.hub.queue import delivery, interested
 from arifa.identifiers import Identifiers
 from arifa.notification import Query, Reading, State
 from arifa.outcome import Insertion, Outcome
-from arifa.store import (
-    bulk,
-    cases,
-    changes,
-    deliveries,
-    identities,
-    inbox,
-    notifications,
-    refusals,
-    seals,
-    sources,
-)
+from arifa.store import cases, identities, inbox, refusals, seals, sources
 from arifa.store.configuration import Configuration
 from arifa.store.database import Connection
+from arifa.store.group import GroupRows
 from arifa.store.identities import Key, Known
 from arifa.wire import WireResponse
 
@@ -52,7 +42,7 @@ SAMPLES_A_SECOND: Final = 5
 
 
 class Draft:
-    """One request on its way to rows. `answer` is None until there is one.
+    """One request on its way to self.rows. `answer` is None until there is one.
 
     `stored_as` is the inbox row of a request that was stored and answered when it came, and is
     read again: only what it says now is recorded.
@@ -78,17 +68,6 @@ class Draft:
             self.head = inbox.pack_head(prepared.request)
 
 
-class Outdated(Exception):
-    """A group was composed by a configuration that is no longer the current one."""
-
-
-class Recorded(NamedTuple):
-    """What a group came to; `told` are the endpoints that have something due by it."""
-
-    seal: seals.Seal
-    told: AbstractSet[str]
-
-
 class Sample:
     """Lets a few refused requests a second through to the ring, however many come."""
 
@@ -107,8 +86,12 @@ class Sample:
 class Group:
     """The rows of one group, table by table, and the answers that go with them.
 
-    `compose` makes them, `write` puts the rows into the books. `now_us` is the clock; `sorted_us`
+    `compose` makes them; `rows.write` puts them into the books. `now_us` is the clock; `sorted_us`
     is what identifiers sort by, and never goes back.
+
+    Attributes:
+        seal: the seal over it, or the previous one where nothing is sealed.
+        told: the endpoints that have something due by it.
     """
 
     def __init__(
@@ -125,19 +108,13 @@ class Group:
         self._configuration = configuration
         self._drafts = drafts
         self._writer = writer
-        self._previous = previous
+        self.seal = previous
+        self.told: AbstractSet[str] = frozenset()
         self._now_us = now_us
         self._sorted_us = sorted_us
         self._ids = Identifiers(sorted_us)
         self._sample = sample
-        # Of plain tuples where there is one for every request: a named one costs five times as much.
-        self._inbox: list[inbox.Values] = []
-        self._bodies: list[inbox.BodyValues] = []
-        self._notifications: list[notifications.Values] = []
-        self._identities: list[identities.Values] = []
-        self._cases: list[cases.Entry] = []
-        self._deliveries: list[deliveries.Entry] = []
-        self._refusals: list[refusals.Entry] = []
+        self.rows = GroupRows(also_plain=configuration.has_plain_identities)
         self._tally: dict[tuple[str, str], tuple[int, int, int | None]] = {}
         self._parts: list[tuple[str, bytes]] = []
         self._endpoints: dict[tuple[str | None, ...], list[Endpoint]] = {}
@@ -145,7 +122,7 @@ class Group:
     def compose(self, connection: Connection | None) -> None:
         """Make every row, and put each request's answer into its draft.
 
-        Without a connection, as if the books knew nothing of it, which is mostly so: `write` finds
+        Without a connection, as if the books knew nothing of it, which is mostly so: writing finds
         out. That takes no database, and no waiting.
         """
         opened = self._judge(connection)
@@ -164,6 +141,7 @@ class Group:
                     self._keep(draft, source, item, opened)
             if not draft.is_stored:
                 self._answer(draft, source, earlier, connection)
+        self._finish()
 
     # ------------------------------------------------------------------ judging
 
@@ -196,7 +174,7 @@ class Group:
         for key in item.keys:
             if key not in known:
                 known[key] = found
-                self._identities.append((*key, identity, owner, money_hash))
+                self.rows.identities.append((*key, identity, owner, money_hash))
 
     def _keep(self, draft: Draft, source: Source, item: Judged, opened: Opened) -> None:
         """The rows of one reading: its notification, and its deliveries or its case."""
@@ -208,7 +186,7 @@ class Group:
             item.notification = self._ids.new("ntf")
             opened[key] = (item.notification, item.merchant)
         merchant, identity, held = item.merchant, item.notification, item.held
-        self._notifications.append(
+        self.rows.notifications.append(
             (
                 merchant,
                 identity,
@@ -226,7 +204,7 @@ class Group:
             self._open_case(draft, source, item, held)
             return
         for endpoint in self._interested(merchant, source.id, item.reading):
-            self._deliveries.append(
+            self.rows.deliveries.append(
                 delivery(
                     merchant,
                     identity,
@@ -259,7 +237,7 @@ class Group:
     def _open_case(self, draft: Draft, source: Source, item: Judged, held: str) -> None:
         merchant, case_key = _case_key(item)
         against = item.against
-        self._cases.append(
+        self.rows.cases.append(
             cases.Entry(
                 merchant=merchant,
                 id=self._ids.new("case"),
@@ -310,7 +288,7 @@ class Group:
         self._keep_request(draft, source, _OUTCOME_TEXT[outcome], answer)
         request = draft.prepared.request
         if not is_repeat:
-            self._bodies.append((source.merchant, draft.inbox_id, draft.head, request.body))
+            self.rows.bodies.append((source.merchant, draft.inbox_id, draft.head, request.body))
         self._count(source, 1, 0, request.received_at)
 
     def _keep_request(
@@ -318,7 +296,7 @@ class Group:
     ) -> None:
         prepared, identity, body_hash = draft.prepared, draft.inbox_id, draft.body_hash
         packed = inbox.pack_answer(answer)
-        self._inbox.append(
+        self.rows.inbox.append(
             (
                 source.merchant,
                 identity,
@@ -332,7 +310,7 @@ class Group:
                 packed,
                 len(draft.judged),
                 self._writer,
-                self._previous.number + 1,
+                self.seal.number + 1,
             )
         )
         self._parts.append((identity, seals.part(identity, outcome, body_hash, packed)))
@@ -345,7 +323,7 @@ class Group:
         if not self._sample.take(self._now_us):
             return
         body = prepared.request.body
-        self._refusals.append(
+        self.rows.refusals.append(
             refusals.Entry(
                 id=self._ids.new("ref"),
                 merchant=source.merchant,
@@ -368,44 +346,18 @@ class Group:
 
     # ------------------------------------------------------------------ writing
 
-    def write(self, connection: Connection, *, composed_before: bool = False) -> Recorded:
-        """Put the rows into the books.
-
-        `composed_before` this transaction: then the configuration may have moved meanwhile.
-
-        Raises:
-            AlreadyClaimed: not all was as new as it was composed: compose it again, and ask.
-            Outdated: the configuration has moved since; what was written must be rolled back.
-        """
-        seal = self._previous
-        claimed: list[Any] = []
-        with bulk.together(connection):
-            number = changes.asked(connection) if composed_before else None
-            # Keys go first: where nodes collide, or something repeats, it shows here.
-            if self._identities:
-                claimed = identities.start_claim(connection, self._identities)
-            if self._inbox:
-                inbox.insert(connection, self._inbox, self._bodies)
-                seal = seals.append(connection, self._writer, seal, self._parts, self._sorted_us)
-            if self._notifications:
-                notifications.insert(connection, self._notifications)
-            if self._tally:
-                sources.count(connection, self._writer, self._tally)
-            if self._deliveries:
-                deliveries.insert(connection, self._deliveries)
-        if number is not None and changes.told(number) != self._configuration.number:
-            raise Outdated
-        identities.check_claimed(
-            connection,
-            claimed,
-            self._identities,
-            also_plain=self._configuration.has_plain_identities,
-        )
-        if self._cases:
-            cases.insert(connection, self._cases)
-        if self._refusals:
-            refusals.insert(connection, self._refusals)
-        return Recorded(seal, {entry.endpoint for entry in self._deliveries})
+    def _finish(self) -> None:
+        """Count and seal what has been made."""
+        rows = self.rows
+        rows.counted = [
+            sources.Counted(merchant, source, self._writer, *counted)
+            for (merchant, source), counted in self._tally.items()
+        ]
+        if self._parts:
+            self.seal, rows.seal = seals.following(
+                self._writer, self.seal, self._parts, self._sorted_us
+            )
+        self.told = {entry.endpoint for entry in rows.deliveries}
 
 
 def _known_cases(connection: Connection | None, conflicts: list[Judged]) -> Opened:

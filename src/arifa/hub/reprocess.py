@@ -119,7 +119,7 @@ def _recorded(store: Store, prepared: Prepared, row: str, now_us: int) -> list[J
     assert source is not None
     judged = [Judged(prepared, source, reading) for reading in prepared.readings]
     with store.database.write() as connection:
-        rows = Group(
+        group = Group(
             configuration.load(connection, store.vault),
             [Draft(prepared, judged, None, stored_as=row)],
             writer=store.writer,
@@ -128,6 +128,6 @@ def _recorded(store: Store, prepared: Prepared, row: str, now_us: int) -> list[J
             sorted_us=now_us,
             sample=Sample(),
         )
-        rows.compose(connection)
-        rows.write(connection)
+        group.compose(connection)
+        group.rows.write(connection)
     return judged

@@ -165,7 +165,7 @@ def _recorded(store: Store, source: Source, read: list[_Read], now_us: int) -> l
         drafts.append(Draft(prepared, judged, None, stored_as=IMPORTED))
     with store.database.write() as connection:
         settings = configuration.load(connection, store.vault)
-        rows = Group(
+        group = Group(
             # Nobody is told.
             replace(settings, endpoints={}),
             drafts,
@@ -175,8 +175,8 @@ def _recorded(store: Store, source: Source, read: list[_Read], now_us: int) -> l
             sorted_us=now_us,
             sample=Sample(),
         )
-        rows.compose(connection)
-        rows.write(connection)
+        group.compose(connection)
+        group.rows.write(connection)
     return [item for draft in drafts for item in draft.judged]
 
 

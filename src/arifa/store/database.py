@@ -38,6 +38,7 @@ APPLICATION_ID: Final = 0x41524946  # "ARIF", in the header of the SQLite file
 __all__ = ["Connection", "Database", "ServingLock", "Urgency", "database_url", "sqlite_path"]
 
 BUSY_SECONDS: Final = 5.0
+_SERVING_SECONDS: Final = 1.0
 CACHE_KIB: Final = 65_536
 POOL_SIZE: Final = 8
 COMPILED_STATEMENTS: Final = 1024
@@ -60,12 +61,16 @@ class Urgency(IntEnum):
     BACKGROUND = 2
 
 
+Granted = Callable[[], None]
+
+
 class _Turnstile:
     """A lock that lets the most urgent waiter in first."""
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._waiting = [0] * len(Urgency)
+        self._later: list[tuple[Urgency, Granted]] = []
         self._taken = False
 
     def acquire(self, urgency: Urgency) -> None:
@@ -78,10 +83,33 @@ class _Turnstile:
                 self._waiting[urgency] -= 1
             self._taken = True
 
+    def acquire_later(self, urgency: Urgency, granted: Granted) -> None:
+        """As `acquire`, but without waiting: `granted` is called, in any thread, when it is taken."""
+        with self._condition:
+            if self._taken or any(self._waiting[:urgency]):
+                self._waiting[urgency] += 1
+                self._later.append((urgency, granted))
+                return
+            self._taken = True
+        granted()
+
     def release(self) -> None:
         with self._condition:
-            self._taken = False
-            self._condition.notify_all()
+            granted = self._next()
+            if granted is None:
+                self._taken = False
+                self._condition.notify_all()
+        if granted is not None:
+            granted()
+
+    def _next(self) -> Granted | None:
+        """Who waits without a thread, and is not less urgent than any who waits with one."""
+        for number, (urgency, granted) in enumerate(self._later):
+            if not any(self._waiting[:urgency]):
+                del self._later[number]
+                self._waiting[urgency] -= 1
+                return granted
+        return None
 
 
 class Database:
@@ -148,6 +176,22 @@ class Database:
         finally:
             if self._turnstile is not None:
                 self._turnstile.release()
+
+    def take_turn(self, urgency: Urgency, taken: Granted) -> None:
+        """Take this process's turn at writing for another process that writes for it.
+
+        `taken` is called when it is ours, here or in another thread; `give_turn` gives it back.
+        Without this the two would find the file locked, and sleep for as long as SQLite guesses.
+        """
+        if self._turnstile is None:
+            taken()
+        else:
+            self._turnstile.acquire_later(urgency, taken)
+
+    def give_turn(self) -> None:
+        """Give back what `take_turn` took."""
+        if self._turnstile is not None:
+            self._turnstile.release()
 
     def _commit(self, transaction: sa.RootTransaction) -> None:
         warnings = self._warnings_before(transaction)
@@ -484,24 +528,31 @@ class ServingLock:
         self._path = path.with_name(path.name + ".serving")
         self._descriptor: int | None = None
 
-    def acquire(self) -> None:
-        """Take it.
+    def acquire(self) -> int:
+        """Take it, and give the file descriptor that holds it: for as long as one copy is open.
 
         Raises:
             Unavailable: another process serves this file.
         """
         import fcntl
 
-        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._descriptor)
+        descriptor = self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        # Of a hub that was killed, the process that writes its books is gone a moment later.
+        deadline = monotonic() + _SERVING_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return descriptor
+            except OSError:
+                if monotonic() < deadline:
+                    time.sleep(0.01)
+                    continue
+            os.close(descriptor)
             self._descriptor = None
             raise Unavailable(
                 f"another arifa serve is using {self._path.with_suffix('')}; stop it, or give "
                 f"another --data folder (several nodes need PostgreSQL)"
-            ) from None
+            )
 
     def release(self) -> None:
         """Give it back."""

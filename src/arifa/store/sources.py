@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from operator import itemgetter
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -258,20 +259,24 @@ def _json(value: dict[str, str]) -> str:
 # ---------------------------------------------------------------------------------- counters
 
 
-def count(
-    connection: Connection,
-    writer: str,
-    tally: dict[tuple[str, str], tuple[int, int, int | None]],
-) -> None:
-    """Add to the counters: (merchant, source) → (received, refused, last received at).
+class Counted(NamedTuple):
+    """What came from one source, as it is added to this writer's counters."""
 
-    In sorted order, so that two groups never wait for each other crosswise.
-    """
-    rows = [(*key, writer, *counted) for key, counted in sorted(tally.items())]
-    bulk.start_insert(connection, source_counters, _COUNTED, rows, end=_ADDED)
+    merchant: str
+    source: str
+    writer: str
+    received: int
+    refused: int
+    last_received_at: int | None
 
 
-_COUNTED: Final = ("merchant", "source", "writer", "received", "refused", "last_received_at")
+def count(connection: Connection, counted: list[Counted]) -> None:
+    """Add to the counters; in sorted order, so that two groups never wait for each other crosswise."""
+    rows = sorted(counted, key=_SOURCE)
+    bulk.start_insert(connection, source_counters, Counted._fields, rows, end=_ADDED)
+
+
+_SOURCE: Final = itemgetter(0, 1)
 _ADDED: Final = (
     " ON CONFLICT (merchant, source, writer) DO UPDATE SET"
     " received = source_counters.received + excluded.received,"

@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from queue import SimpleQueue
 from typing import Final
 
@@ -24,6 +25,7 @@ from arifa.hub.receive import Composed, Receiver, unavailable
 from arifa.hub.record import Draft
 from arifa.observe import log
 from arifa.store.database import Urgency
+from arifa.web.clerk import Clerk
 from arifa.wire import WireResponse
 
 GROUP_MAX: Final = 256
@@ -66,8 +68,10 @@ class Committer:
         loop: asyncio.AbstractEventLoop,
         on_broken: Callable[[str], None],
         answer_seconds: float = ANSWER_SECONDS,
+        clerk: Clerk | None = None,
     ) -> None:
         self._receiver = receiver
+        self._clerk = clerk
         self._loop = loop
         self._on_broken = on_broken
         self._answer_seconds = answer_seconds
@@ -83,6 +87,8 @@ class Committer:
 
     def start(self) -> None:
         """Begin to commit."""
+        if self._clerk is not None:
+            self._clerk.start()
         self._thread.start()
         self._sweep = self._loop.call_later(_SWEEP_SECONDS, self._look_for_late)
 
@@ -105,6 +111,8 @@ class Committer:
             await asyncio.wait_for(self._idle.wait(), self._answer_seconds)
         if self._sweep is not None:
             self._sweep.cancel()
+        if self._clerk is not None:
+            await self._clerk.stop()
         self._work.put(None)
         await asyncio.to_thread(self._thread.join, self._answer_seconds)
 
@@ -142,7 +150,26 @@ class Committer:
         composed = self._receiver.compose(
             [waiting.prepared for waiting in group], [waiting.draft for waiting in group]
         )
-        self._work.put((group, composed))
+        if composed is None or self._clerk is None or not self._clerk.is_ready:
+            self._work.put((group, composed))
+        else:
+            self._clerk.write(composed.rows, partial(self._written, group, composed))
+
+    def _written(self, group: list[Waiting], composed: Composed, failure: Exception | None) -> None:
+        """The clerk has written a group, or could not."""
+        database = self._receiver.store.database
+        if isinstance(failure, StoreBroken):
+            database.broken = failure
+        try:
+            answers = self._receiver.committed(composed, failure)
+        except Exception as error:  # noqa: BLE001 - whatever it is, every client gets an answer
+            log.error("receive.failed", error=type(error).__name__, at=place_of(error))
+            answers = [unavailable(waiting.prepared) for waiting in group]
+        if answers is None:
+            # Not all is as new as it seemed, or as the configuration was: the thread asks the books.
+            self._work.put((group, None))
+        else:
+            self._answer(group, answers, database.broken)
 
     def _answer(
         self,
@@ -169,6 +196,8 @@ class Committer:
         if in_commit and self._commit_since < late:
             self._commit_since = now
             self._receiver.store.database.abandon(Urgency.INTAKE)
+            if self._clerk is not None:
+                self._clerk.abandon()
 
 
 def _tell(waiting: Waiting, answer: WireResponse | None) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import socket
 import sys
@@ -34,6 +35,7 @@ from arifa.store.opened import Store, check_sealed, open_store
 from arifa.web import announced
 from arifa.web.admin import Admin
 from arifa.web.app import App
+from arifa.web.clerk import Clerk
 from arifa.web.committer import Committer
 from arifa.web.direct import direct_protocol
 from arifa.web.intake import PREFIX, Intake
@@ -74,6 +76,7 @@ class Serving:
     processor: str = processors.BUILT_IN
     mail: MailServer | None = None
     deliver: bool = True
+    has_clerk: bool = True
 
     @property
     def ports(self) -> frozenset[int]:
@@ -98,8 +101,12 @@ def serve(
     processor: str = processors.BUILT_IN,
     mail: MailServer | None = None,
     deliver: bool = True,
+    has_clerk: bool = True,
 ) -> int:
     """Serve until told to stop; gives the exit code. Without `deliver` it only receives.
+
+    With `has_clerk` a process of its own writes what the intake receives (`web.clerk`), where the
+    machine has a processor for it and there are no other `workers`.
 
     Raises:
         ArifaError: it cannot begin; the sentence says why and what to do.
@@ -120,6 +127,7 @@ def serve(
         processor=processor,
         mail=mail,
         deliver=deliver,
+        has_clerk=has_clerk,
     )
     set_up_logging(is_json=not sys.stderr.isatty())
     Proxies(trusted_proxies)
@@ -138,11 +146,11 @@ def serve(
             store.close()
             return serve_several(told)
         with (
-            _serving_lock(store),
+            _serving_lock(store) as keeps,
             listener(host, port) as public,
             listener(host, admin_port) as admin,
         ):
-            return run(told, store, public, admin)
+            return run(told, store, public, admin, keeps=keeps)
     finally:
         store.close()
 
@@ -162,11 +170,14 @@ def run(
     store: Store,
     public: socket.socket,
     admin: socket.socket,
+    *,
     announce: Callable[[], None] | None = None,
+    keeps: tuple[int, ...] = (),
 ) -> int:
     """Serve on these listening sockets until told to stop; gives the exit code.
 
-    `announce` is called when it serves; without, it says itself where.
+    `announce` is called when it serves; without, it says itself where. `keeps` are the file
+    descriptors that every process keeps that may write the books.
     """
     _allow_many_connections()
     # Loaded now, not by the first request: and a process without free file handles cannot.
@@ -175,7 +186,7 @@ def run(
             dialects.get(name)
     tune_interpreter()
     check_sealed(store)
-    hub = _Hub(told, store, public, admin)
+    hub = _Hub(told, store, public, admin, keeps)
     try:
         with asyncio.Runner(loop_factory=_loop) as runner:
             return runner.run(hub.run(announce))
@@ -201,6 +212,14 @@ def _allow_many_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
+def _processors() -> int:
+    """How many processors this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on this system
+        return os.cpu_count() or 1
+
+
 def _loop() -> asyncio.AbstractEventLoop:
     try:
         import uvloop
@@ -210,15 +229,15 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 @contextlib.contextmanager
-def _serving_lock(store: Store) -> Iterator[None]:
-    """On SQLite, one serving process a file."""
+def _serving_lock(store: Store) -> Iterator[tuple[int, ...]]:
+    """On SQLite, one serving hub a file; gives the descriptors that hold the lock."""
     if not store.database.is_sqlite:
-        yield
+        yield ()
         return
     lock = ServingLock(sqlite_path(store.database.url))
-    lock.acquire()
+    descriptor = lock.acquire()
     try:
-        yield
+        yield (descriptor,)
     finally:
         lock.release()
 
@@ -235,9 +254,15 @@ class _Hub:
     """One serving process."""
 
     def __init__(
-        self, told: Serving, store: Store, public: socket.socket, admin: socket.socket
+        self,
+        told: Serving,
+        store: Store,
+        public: socket.socket,
+        admin: socket.socket,
+        keeps: tuple[int, ...],
     ) -> None:
         self._told = told
+        self._keeps = keeps
         self._store = store
         self._public = public
         self._admin = admin
@@ -250,7 +275,8 @@ class _Hub:
         loop = asyncio.get_running_loop()
         figures = Figures()
         receiver = Receiver(self._store)
-        committer = Committer(receiver, loop, self._fail)
+        clerk = Clerk(self._store.database, loop, self._keeps) if self._has_clerk() else None
+        committer = Committer(receiver, loop, self._fail, clerk=clerk)
         worker, issuing = None, None
         if self._told.deliver:
             # A node that only receives has no use for them.
@@ -308,6 +334,10 @@ class _Hub:
             sys.stderr.write(f"arifa: {self._failure}\n")
             return 1
         return 0
+
+    def _has_clerk(self) -> bool:
+        """Whether the books are written by a process of their own: where a processor is free."""
+        return self._told.has_clerk and self._told.workers == 1 and _processors() > 1
 
     def _generator(self) -> Generator:
         """The billing system's form, which takes the callback URLs that deliveries go to."""
