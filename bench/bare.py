@@ -88,6 +88,10 @@ class Server:
         """The processor time that it and its child processes have taken so far (Linux only)."""
         return _cpu_seconds(self.process.pid)
 
+    def children(self) -> list[int]:
+        """The processes that it has started (Linux only)."""
+        return _children(self.process.pid)
+
 
 def _cpu_seconds(process: int) -> float:
     fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()

@@ -5,13 +5,15 @@
 Each run sends distinct notifications over 64 connections, kills the hub (with `--server`, for
 PostgreSQL, the database server instead) at a random moment with at least 32 requests open, starts
 it again, and compares what the client's own process recorded as acknowledged with the books: each
-is there once, with its delivery; nothing is there twice; the chain of seals is whole.
+is there once, with its delivery; nothing is there twice; the chain of seals is whole. In every
+second run the process that writes for the hub, if there is one, is killed a moment before.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import signal
 import sys
@@ -50,6 +52,7 @@ class Found:
     without_delivery: int = 0
     twice: int = 0
     open_at_kill: list[int] = field(default_factory=list)
+    clerks_killed: int = 0
 
     @property
     def is_good(self) -> bool:
@@ -78,7 +81,15 @@ def run(engine: str, runs: int, *, seed: int = 1, kills_server: bool = False) ->
         store.close()
         for attempt in range(TRIES_MAX * runs):
             start = attempt * REQUESTS_A_RUN
-            result = _killed(folder, url, made, start, chance, postgres if kills_server else None)
+            result = _killed(
+                folder,
+                url,
+                made,
+                start,
+                chance,
+                postgres=postgres if kills_server else None,
+                found=found if attempt % 2 else None,
+            )
             _compare(found, folder, url, result, start)
             if found.runs == runs:
                 break
@@ -86,9 +97,19 @@ def run(engine: str, runs: int, *, seed: int = 1, kills_server: bool = False) ->
 
 
 def _killed(
-    folder: Path, url: str | None, made: Feed, start: int, chance: random.Random, postgres: Any
+    folder: Path,
+    url: str | None,
+    made: Feed,
+    start: int,
+    chance: random.Random,
+    *,
+    postgres: Any,
+    found: Found | None,
 ) -> Result:
-    """One run: the load's own record of what was acknowledged until the kill."""
+    """One run: the load's own record of what was acknowledged until the kill.
+
+    With `found` the clerk is killed before, and counted there.
+    """
     path = folder / "load.bin"
     write_requests(path, requests(made, REQUESTS_A_RUN, start))
     results: list[Result] = []
@@ -97,6 +118,11 @@ def _killed(
         client = threading.Thread(target=lambda: results.append(run_apart(load)))
         client.start()
         time.sleep(chance.uniform(0.5, 1.6))
+        if found is not None:
+            for clerk in server.children():
+                os.kill(clerk, signal.SIGKILL)
+                found.clerks_killed += 1
+            time.sleep(chance.uniform(0, 0.5))
         if postgres is not None:
             postgres.kill()
             time.sleep(0.3)
@@ -165,7 +191,8 @@ def main() -> int:
             print(
                 f"{found.engine}: {found.runs} kills, {found.acknowledged} acknowledged, "
                 f"{found.lost} lost, {found.without_delivery} without their delivery, "
-                f"{found.twice} twice; open at the kill: {min(found.open_at_kill)} or more"
+                f"{found.twice} twice; open at the kill: {min(found.open_at_kill)} or more; "
+                f"{found.clerks_killed} clerks killed before"
             )
     if given.json:
         print(json.dumps([asdict(found) for found in everything]))

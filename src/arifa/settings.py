@@ -152,6 +152,7 @@ _SETTINGS: Final[Mapping[str, _Setting]] = {
     "allow_ports": _Setting((), _ports, "ARIFA_ALLOW_PORTS"),
     "egress_proxy": _Setting(None, _proxy_url, "ARIFA_EGRESS_PROXY"),
     "workers": _Setting(1, _workers, "ARIFA_WORKERS"),
+    "one_process": _Setting(False, _yes_or_no, "ARIFA_ONE_PROCESS"),
     "smtp_url": _Setting(None, _text, "ARIFA_SMTP_URL", is_secret=True),
     "smtp_to": _Setting((), _addresses, "ARIFA_SMTP_TO"),
     "smtp_from": _Setting(None, _text, "ARIFA_SMTP_FROM"),
@@ -215,6 +216,11 @@ class Settings:
     def egress_proxy(self) -> str | None:
         """The proxy that https deliveries go through; it may hold a password."""
         return cast("str | None", self.values["egress_proxy"].value)
+
+    @property
+    def one_process(self) -> bool:
+        """Whether the serving process writes the books itself."""
+        return self._get("one_process", bool)
 
     @property
     def workers(self) -> int:

@@ -17,7 +17,7 @@ from arifa.identifiers import identifier
 from arifa.notification import Notification
 from arifa.signing import Credentials
 from arifa.signing.keys import new_rsa_key
-from arifa.store import cases, endpoints, inbox, merchants, notifications, sources
+from arifa.store import cases, clerk, endpoints, inbox, merchants, notifications, sources
 from arifa.store.opened import Store
 from arifa.store.schema import deliveries, identities, inbox_bodies
 from arifa.wire import WireRequest, WireResponse
@@ -96,6 +96,8 @@ class Hub:
         composed = self.receiver.compose(group)
         if composed is None:
             return self.receiver.receive(group)
+        # What another process would be told to write is just this.
+        assert clerk.read_rows(clerk.packed(composed.rows)[4:]) == composed.rows
         return self.receiver.commit(composed)
 
     def one(self, name: str, request: WireRequest) -> WireResponse:

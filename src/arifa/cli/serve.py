@@ -15,6 +15,7 @@ def serve(
     allow_port: tuple[int, ...] = (),
     egress_proxy: str | None = None,
     workers: int | None = None,
+    one_process: bool = False,
     trusted_proxy: Networks = (),
     watch: str | None = None,
     processor: str | None = None,
@@ -30,6 +31,7 @@ def serve(
         allow_port: a port besides 443 that deliveries may go to; may come several times.
         egress_proxy: http://HOST:PORT of a proxy that https deliveries go through.
         workers: how many processes.
+        one_process: write the books in the serving process, and not in one of their own.
         trusted_proxy: CIDR of a proxy whose x-forwarded-for is believed; may come several times.
         watch: a folder where a core banking system puts down files of events.
         processor: who settles approved transactions; the built-in `instant` unless set.
@@ -45,6 +47,7 @@ def serve(
             "allow_ports": allow_port or None,
             "egress_proxy": egress_proxy,
             "workers": workers,
+            "one_process": one_process or None,
             "trusted_proxies": trusted_proxy or None,
             "watch_folder": watch,
             "processor": processor,
@@ -61,6 +64,7 @@ def serve(
         allow_ports=settings.allow_ports,
         egress_proxy=settings.egress_proxy,
         workers=settings.workers,
+        has_clerk=not settings.one_process,
         trusted_proxies=settings.trusted_proxies,
         watch_folder=settings.watch_folder,
         processor=settings.processor,

@@ -26,16 +26,29 @@ from typing import Final
 
 import msgspec
 
-from arifa import errors
-from arifa.errors import DataRefused, StoreError, Unavailable
+from arifa.errors import (
+    AlreadyClaimed,
+    DataRefused,
+    StoreBroken,
+    StoreError,
+    StoreUnfit,
+    Unavailable,
+    UnknownCommit,
+)
 from arifa.store.database import Database, Urgency, database_url
 from arifa.store.group import GroupRows, Outdated
 
 _LENGTH: Final = struct.Struct(">I")
 _CHUNK: Final = 1 << 20
 _pack: Final = msgspec.msgpack.Encoder().encode
-_read_rows: Final = msgspec.msgpack.Decoder(GroupRows).decode
-_OUTDATED: Final = "Outdated"
+read_rows: Final = msgspec.msgpack.Decoder(GroupRows).decode
+_FAILURES: Final[dict[str, type[Exception]]] = {
+    kind.__name__: kind
+    for kind in (
+        *(Outdated, DataRefused, AlreadyClaimed, Unavailable, UnknownCommit),
+        *(StoreBroken, StoreUnfit),
+    )
+}
 
 
 class Answer(msgspec.Struct, array_like=True):
@@ -48,10 +61,7 @@ class Answer(msgspec.Struct, array_like=True):
         """The error, as it was raised over there."""
         if not self.error:
             return None
-        if self.error == _OUTDATED:
-            return Outdated()
-        kind = getattr(errors, self.error, Unavailable)
-        return kind(self.sentence) if issubclass(kind, StoreError) else Unavailable(self.sentence)
+        return _FAILURES.get(self.error, UnknownCommit)(self.sentence)
 
 
 read_answer: Final = msgspec.msgpack.Decoder(Answer).decode
@@ -109,7 +119,7 @@ def main(arguments: list[str]) -> None:
 
 def _written(database: Database, message: bytes) -> Answer:
     try:
-        rows = _read_rows(message)
+        rows = read_rows(message)
         with database.write(Urgency.INTAKE) as connection:
             rows.write(connection)
     except (Outdated, StoreError) as error:
