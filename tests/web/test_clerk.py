@@ -22,6 +22,7 @@ from arifa.store import merchants
 from arifa.store.database import Urgency
 from arifa.store.group import Outdated
 from arifa.store.opened import Store
+from arifa.store.seals import Seal
 from arifa.web.clerk import Clerk
 from arifa.web.committer import Committer
 from arifa.wire import WireRequest, WireResponse
@@ -55,9 +56,9 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def written(clerk: Clerk, composed: Composed) -> Exception | None:
-    """Have it written, and give what went wrong."""
-    done: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+async def written(clerk: Clerk, composed: Composed) -> Seal | Exception:
+    """Have it written, and give what became of it."""
+    done: asyncio.Future[Seal | Exception] = asyncio.get_running_loop().create_future()
     clerk.write(composed.rows, done.set_result)
     async with asyncio.timeout(SECONDS):
         return await done
@@ -120,16 +121,16 @@ def test_messages_come_out_as_they_went_in(messages: list[bytes], data: st.DataO
 @pytest.mark.parametrize("kind", [*KINDS, Outdated], ids=lambda kind: kind.__name__)
 def test_an_error_is_the_same_on_both_sides(kind: type[Exception]) -> None:
     """By its class and its sentence: what the hub does about it depends on it."""
-    failure = channel.Answer(kind.__name__, "why").failure()
+    failure = channel.Answer(None, kind.__name__, "why").written()
     assert type(failure) is kind
     assert str(failure) == "why"
 
 
-def test_no_error_is_none() -> None:
-    """An empty answer is a commit; a word that nobody knows never is."""
-    assert channel.Answer().failure() is None
-    for word in ("KeyError", "ArifaError", "os", "place_of"):
-        assert isinstance(channel.Answer(word, "why").failure(), UnknownCommit)
+def test_only_a_seal_is_a_commit() -> None:
+    """An empty answer is none, nor is a word that nobody knows."""
+    assert channel.Answer(Seal(1, b"head")).written() == Seal(1, b"head")
+    for word in ("", "KeyError", "ArifaError", "os", "place_of"):
+        assert isinstance(channel.Answer(None, word, "why").written(), UnknownCommit)
 
 
 # ------------------------------------------------------------------ what it does
@@ -143,8 +144,7 @@ def test_what_it_writes_is_in_the_books(hub: Hub) -> None:
         async with clerk_of(hub.store) as clerk:
             for number in (1, 3):
                 group = composed(hub, payment(number), payment(number + 1))
-                assert await written(clerk, group) is None
-                answers = hub.receiver.committed(group)
+                answers = hub.receiver.committed(group, await written(clerk, group))
                 assert answers is not None
                 assert [answer.status for answer in answers if answer is not None] == [200, 200]
 
@@ -197,13 +197,13 @@ def test_a_text_that_cannot_be_stored_is_refused_at_once(hub: Hub) -> None:
         async with clerk_of(hub.store) as clerk:
             group = composed(hub, payment(1))
             first = group.rows.inbox[0]
-            group.rows.inbox[0] = (*first[:6], "\ud800", *first[7:])  # type: ignore[assignment]
+            group.rows.inbox[0] = (*first[:6], "\ud800", *first[7:])
             assert isinstance(await written(clerk, group), DataRefused)
             assert hub.receiver.committed(group, DataRefused("")) is None
             hub.receiver.receive([])
             hub.receiver._seal = None
             hub.one("kcb", payment(2))
-            assert await written(clerk, composed(hub, payment(3))) is None
+            assert isinstance(await written(clerk, composed(hub, payment(3))), Seal)
 
     run(drive)
     assert len(hub.notifications()) == 3
@@ -230,7 +230,7 @@ def test_it_waits_for_its_turn(sqlite_store: Store) -> None:
             assert not done.done()
             go_on.set()
             async with asyncio.timeout(SECONDS):
-                assert await done is None
+                assert isinstance(await done, Seal)
             holding.join()
             # And gives it back.
             with hub.store.database.write():
@@ -273,7 +273,7 @@ def test_its_end_is_an_unknown_commit_and_another_comes(
             await until(lambda: clerk.is_ready)
             assert process_of(clerk) != first
             hub.one("kcb", payment(2))
-            assert await written(clerk, composed(hub, payment(3))) is None
+            assert isinstance(await written(clerk, composed(hub, payment(3))), Seal)
 
     run(drive)
     references = [item.reading.bank_reference for item in hub.notifications()]
@@ -287,7 +287,7 @@ def test_signals_to_all_do_not_end_it(hub: Hub) -> None:
         async with clerk_of(hub.store) as clerk:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 os.kill(process_of(clerk), number)
-            assert await written(clerk, composed(hub, payment(1))) is None
+            assert isinstance(await written(clerk, composed(hub, payment(1))), Seal)
 
     run(drive)
     assert len(hub.notifications()) == 2
@@ -344,7 +344,7 @@ def test_a_broken_disk_stops_the_hub(hub: Hub) -> None:
         def start(self) -> None:
             """Come up."""
 
-        def write(self, _rows: Any, done: Callable[[Exception | None], None]) -> None:
+        def write(self, _rows: Any, done: Callable[[Seal | Exception], None]) -> None:
             done(StoreBroken("the disk is full"))
 
         async def stop(self) -> None:

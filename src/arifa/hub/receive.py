@@ -37,17 +37,18 @@ from arifa.wire import PLAIN, WireRequest, WireResponse
 
 log: Final = structlog.get_logger("arifa")
 RERUNS_MAX: Final = 5
+Written = seals.Seal | Exception
+"""What became of rows: the last seal when they are on disk, or why they are not."""
 
 
 class Composed:
     """A group whose rows and answers are made, and that is to be written."""
 
-    __slots__ = ("drafts", "group", "previous")
+    __slots__ = ("drafts", "group")
 
-    def __init__(self, group: Group, drafts: list[Draft], previous: seals.Seal) -> None:
+    def __init__(self, group: Group, drafts: list[Draft]) -> None:
         self.group = group
         self.drafts = drafts
-        self.previous = previous
 
     @property
     def rows(self) -> GroupRows:
@@ -169,28 +170,26 @@ class Receiver:
 
     def commit(self, composed: Composed) -> list[WireResponse | None]:
         """Write and commit what was composed, and give each request's answer; in any thread."""
-        failure: Exception | None = None
+        written: Written
         try:
             with self.store.database.write(Urgency.INTAKE) as connection:
-                composed.rows.write(connection)
+                written = composed.rows.write(connection)
         except (Outdated, StoreError) as error:
-            failure = error
-        answers = self.committed(composed, failure)
+            written = error
+        answers = self.committed(composed, written)
         return self.receive(composed.prepared) if answers is None else answers
 
-    def committed(
-        self, composed: Composed, failure: Exception | None = None
-    ) -> list[WireResponse | None] | None:
+    def committed(self, composed: Composed, written: Written) -> list[WireResponse | None] | None:
         """The answers to a group whose rows were committed by whoever, or failed to be.
 
         None: it has to be received from the beginning, for the books must be asked.
         """
-        if failure is None:
-            return self._sealed(composed)
-        if isinstance(failure, DataRefused):
+        if isinstance(written, seals.Seal):
+            return self._sealed(composed, written)
+        if isinstance(written, DataRefused):
             # Not all was new, or one of them is at fault.
             self._expects_repeats = True
-        elif not isinstance(failure, Outdated):
+        elif not isinstance(written, Outdated):
             return [unavailable(prepared) for prepared in composed.prepared]
         return None
 
@@ -202,8 +201,8 @@ class Receiver:
                 previous = seals.last(connection, self.store.writer)
             asked = connection if self._expects_repeats or _asks(group) else None
             composed = self._composed(asked, [_drafted(prepared) for prepared in group], previous)
-            composed.rows.write(connection)
-        return self._sealed(composed)
+            seal = composed.rows.write(connection)
+        return self._sealed(composed, seal)
 
     def _composed(
         self, connection: Connection | None, drafts: list[Draft], previous: seals.Seal
@@ -221,21 +220,20 @@ class Receiver:
             sample=self._sample,
         )
         group.compose(connection)
-        return Composed(group, drafts, previous)
+        return Composed(group, drafts)
 
-    def _sealed(self, composed: Composed) -> list[WireResponse | None]:
+    def _sealed(self, composed: Composed, seal: seals.Seal) -> list[WireResponse | None]:
         """What there is to do when a group is on disk."""
-        group = composed.group
-        self._seal = group.seal
+        self._seal = seal
         self._expects_repeats = any(
             item.insertion is not Insertion.CREATED
             for draft in composed.drafts
             for item in draft.judged
         )
-        if group.seal is not composed.previous:
-            self._note(group.seal)
-        if group.told:
-            self.delivered_to(group.told)
+        if seal != composed.rows.previous:
+            self._note(seal)
+        if composed.group.told:
+            self.delivered_to(composed.group.told)
         return [draft.answer for draft in composed.drafts]
 
     def _note(self, seal: seals.Seal) -> None:

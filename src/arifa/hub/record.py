@@ -90,7 +90,6 @@ class Group:
     is what identifiers sort by, and never goes back.
 
     Attributes:
-        seal: the seal over it, or the previous one where nothing is sealed.
         told: the endpoints that have something due by it.
     """
 
@@ -108,15 +107,18 @@ class Group:
         self._configuration = configuration
         self._drafts = drafts
         self._writer = writer
-        self.seal = previous
+        self._seal_number = previous.number + 1
         self.told: AbstractSet[str] = frozenset()
         self._now_us = now_us
-        self._sorted_us = sorted_us
         self._ids = Identifiers(sorted_us)
         self._sample = sample
-        self.rows = GroupRows(also_plain=configuration.has_plain_identities)
+        self.rows = GroupRows(
+            writer=writer,
+            previous=previous,
+            sealed_at=sorted_us,
+            also_plain=configuration.has_plain_identities,
+        )
         self._tally: dict[tuple[str, str], tuple[int, int, int | None]] = {}
-        self._parts: list[tuple[str, bytes]] = []
         self._endpoints: dict[tuple[str | None, ...], list[Endpoint]] = {}
 
     def compose(self, connection: Connection | None) -> None:
@@ -310,10 +312,9 @@ class Group:
                 packed,
                 len(draft.judged),
                 self._writer,
-                self.seal.number + 1,
+                self._seal_number,
             )
         )
-        self._parts.append((identity, seals.part(identity, outcome, body_hash, packed)))
 
     def _refuse(self, draft: Draft, source: Source) -> None:
         prepared = draft.prepared
@@ -347,16 +348,12 @@ class Group:
     # ------------------------------------------------------------------ writing
 
     def _finish(self) -> None:
-        """Count and seal what has been made."""
+        """Count what has been made."""
         rows = self.rows
         rows.counted = [
             sources.Counted(merchant, source, self._writer, *counted)
             for (merchant, source), counted in self._tally.items()
         ]
-        if self._parts:
-            self.seal, rows.seal = seals.following(
-                self._writer, self.seal, self._parts, self._sorted_us
-            )
         self.told = {entry.endpoint for entry in rows.deliveries}
 
 

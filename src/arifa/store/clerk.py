@@ -35,6 +35,7 @@ from arifa.errors import (
     Unavailable,
     UnknownCommit,
 )
+from arifa.store import seals
 from arifa.store.database import Database, Urgency, database_url
 from arifa.store.group import GroupRows, Outdated
 
@@ -52,16 +53,15 @@ _FAILURES: Final[dict[str, type[Exception]]] = {
 
 
 class Answer(msgspec.Struct, array_like=True):
-    """What became of a group: nothing where it is on disk, else the error and its sentence."""
+    """What became of a group: its seal where it is on disk, else an error and its sentence."""
 
+    seal: seals.Seal | None = None
     error: str = ""
     sentence: str = ""
 
-    def failure(self) -> Exception | None:
-        """The error, as it was raised over there."""
-        if not self.error:
-            return None
-        return _FAILURES.get(self.error, UnknownCommit)(self.sentence)
+    def written(self) -> seals.Seal | Exception:
+        """The seal, or the error as it was raised over there."""
+        return self.seal or _FAILURES.get(self.error, UnknownCommit)(self.sentence)
 
 
 read_answer: Final = msgspec.msgpack.Decoder(Answer).decode
@@ -121,12 +121,12 @@ def _written(database: Database, message: bytes) -> Answer:
     try:
         rows = read_rows(message)
         with database.write(Urgency.INTAKE) as connection:
-            rows.write(connection)
+            seal = rows.write(connection)
     except (Outdated, StoreError) as error:
-        return Answer(type(error).__name__, str(error))
+        return Answer(None, type(error).__name__, str(error))
     except Exception as error:  # noqa: BLE001 - the serving process looks into it, one by one
-        return Answer(DataRefused.__name__, f"the clerk failed ({type(error).__name__})")
-    return Answer()
+        return Answer(None, DataRefused.__name__, f"the clerk failed ({type(error).__name__})")
+    return Answer(seal)
 
 
 def _received(channel: socket.socket) -> bytes | None:

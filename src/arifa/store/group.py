@@ -41,12 +41,16 @@ class GroupRows(msgspec.Struct, array_like=True):
         also_plain: whether identities are looked for among the plain ones too: `identities.find`.
         configuration: the number of the configuration by which it was composed; None where that
             was read in the same transaction.
-        seal: the row of the seal over it; None where there is nothing to seal.
+        writer: whose seal it is.
+        previous: the seal before, which its own follows; one that is not sealed takes any.
+        sealed_at: microseconds UTC.
     """
 
+    writer: str
+    previous: seals.Seal
+    sealed_at: int
     also_plain: bool
     configuration: int | None = None
-    seal: seals.Values | None = None
     inbox: list[_Request] = []
     bodies: list[_Body] = []
     notifications: list[_Notification] = []
@@ -56,15 +60,15 @@ class GroupRows(msgspec.Struct, array_like=True):
     refusals: list[refusals.Entry] = []
     counted: list[sources.Counted] = []
 
-    def write(self, connection: Connection) -> None:
-        """Put the rows into the books.
+    def write(self, connection: Connection) -> seals.Seal:
+        """Put the rows into the books, and give the last seal there is then.
 
         Raises:
             AlreadyClaimed: not all was as new as it was composed: compose it again, and ask.
             Outdated: the configuration has moved since; what was written must be rolled back.
         """
         claimed: list[Any] = []
-        number = None
+        number, seal = None, self.previous
         with bulk.together(connection):
             if self.configuration is not None:
                 number = changes.asked(connection)
@@ -73,8 +77,11 @@ class GroupRows(msgspec.Struct, array_like=True):
                 claimed = identities.start_claim(connection, self.identities)
             if self.inbox:
                 inbox.insert(connection, self.inbox, self.bodies)
-            if self.seal is not None:
-                seals.insert(connection, self.seal)
+                parts = [
+                    (identity, seals.part(identity, outcome, body_hash, answer))
+                    for (_, identity, _, _, _, outcome, _, body_hash, _, answer, *_) in self.inbox
+                ]
+                seal = seals.append(connection, self.writer, seal, parts, self.sealed_at)
             if self.notifications:
                 notifications.insert(connection, self.notifications)
             if self.counted:
@@ -88,3 +95,4 @@ class GroupRows(msgspec.Struct, array_like=True):
             cases.insert(connection, self.cases)
         if self.refusals:
             refusals.insert(connection, self.refusals)
+        return seal

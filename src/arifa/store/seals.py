@@ -28,8 +28,6 @@ _COLUMNS: Final = (
     *("requests", "first_request", "last_request", "sealed_at"),
 )
 _CHUNK: Final = 1000
-Values = tuple[str, int, bytes, bytes, int, str, str, int]
-"""A row, in the order of `_COLUMNS`."""
 _NUMBER: Final = re.compile(r"[0-9]{1,18}", re.ASCII)
 GENESIS: Final = b"\x00" * 32
 
@@ -68,19 +66,22 @@ def part(inbox_id: str, outcome: str, body_hash: bytes, answer: bytes) -> bytes:
     return sha256(b"\x1f".join((inbox_id.encode(), outcome.encode(), body_hash, answer))).digest()
 
 
-def following(
-    writer: str, previous: Seal, parts: list[tuple[str, bytes]], now_us: int
-) -> tuple[Seal, Values]:
-    """The next seal of this writer over `parts`, which are (inbox id, `part`), and its row."""
+def append(
+    connection: Connection,
+    writer: str,
+    previous: Seal,
+    parts: list[tuple[str, bytes]],
+    now_us: int,
+) -> Seal:
+    """Write the next seal of this writer over `parts`, which are (inbox id, `part`)."""
     parts = sorted(parts)
     seal = Seal(previous.number + 1, chained(previous.head, [digest for _, digest in parts]))
-    size, first, last_one = len(parts), parts[0][0], parts[-1][0]
-    return seal, (writer, seal.number, previous.head, seal.head, size, first, last_one, now_us)
-
-
-def insert(connection: Connection, row: Values) -> None:
-    """Store a seal."""
+    row = (
+        *(writer, seal.number, previous.head, seal.head),
+        *(len(parts), parts[0][0], parts[-1][0], now_us),
+    )
     bulk.start_insert(connection, table, _COLUMNS, [row])
+    return seal
 
 
 class HeadFile:

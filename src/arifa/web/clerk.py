@@ -21,8 +21,9 @@ from arifa.observe import log
 from arifa.store import clerk
 from arifa.store.database import Database, Urgency
 from arifa.store.group import GroupRows
+from arifa.store.seals import Seal
 
-Done = Callable[[Exception | None], None]
+Done = Callable[[Seal | Exception], None]
 
 _AGAIN_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
 _END_SECONDS: Final = 2.0
@@ -94,7 +95,7 @@ class Clerk:
         self._send(clerk.framed(address.encode()))
 
     def write(self, rows: GroupRows, done: Done) -> None:
-        """Have a group written; `done` is called with what went wrong, or None when it is on disk.
+        """Have a group written; `done` is called with its seal when it is on disk, or what went wrong.
 
         One at a time, and only while `is_ready`.
         """
@@ -140,14 +141,14 @@ class Clerk:
         self._has_turn = True
         self._send(asked.message)
 
-    def _ended(self, failure: Exception | None) -> None:
+    def _ended(self, written: Seal | Exception) -> None:
         """What was asked for is done, or failed."""
         asked, self._asked = self._asked, None
         if self._has_turn:
             self._has_turn = False
             self._database.give_turn()
         if asked is not None:
-            asked.done(failure)
+            asked.done(written)
 
     def _send(self, message: bytes) -> None:
         self._unsent = memoryview(message)
@@ -188,7 +189,7 @@ class Clerk:
         if not self.is_ready:
             self.is_ready, self._losses = True, 0
             return
-        self._ended(answer.failure())
+        self._ended(answer.written())
 
     def _close(self) -> None:
         self.is_ready = False

@@ -21,7 +21,7 @@ from typing import Final
 from arifa.clock import monotonic
 from arifa.errors import StoreBroken, place_of
 from arifa.hub.prepare import Prepared
-from arifa.hub.receive import Composed, Receiver, unavailable
+from arifa.hub.receive import Composed, Receiver, Written, unavailable
 from arifa.hub.record import Draft
 from arifa.observe import log
 from arifa.store.database import Urgency
@@ -155,13 +155,13 @@ class Committer:
         else:
             self._clerk.write(composed.rows, partial(self._written, group, composed))
 
-    def _written(self, group: list[Waiting], composed: Composed, failure: Exception | None) -> None:
+    def _written(self, group: list[Waiting], composed: Composed, written: Written) -> None:
         """The clerk has written a group, or could not."""
         database = self._receiver.store.database
-        if isinstance(failure, StoreBroken):
-            database.broken = failure
+        if isinstance(written, StoreBroken):
+            database.broken = written
         try:
-            answers = self._receiver.committed(composed, failure)
+            answers = self._receiver.committed(composed, written)
         except Exception as error:  # noqa: BLE001 - whatever it is, every client gets an answer
             log.error("receive.failed", error=type(error).__name__, at=place_of(error))
             answers = [unavailable(waiting.prepared) for waiting in group]
