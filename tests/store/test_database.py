@@ -176,8 +176,12 @@ def test_reading_cannot_write(store: Store) -> None:
         connection.execute(sa.insert(audit), [ROWS[audit]])
 
 
-def test_the_urgent_go_first(sqlite_store: Store) -> None:
-    """At the one writing connection the intake overtakes what waits behind a long write."""
+@pytest.mark.parametrize("asking", [(), ("intake",), ("delivery",), ("background", "intake")])
+def test_the_urgent_go_first(sqlite_store: Store, asking: tuple[str, ...]) -> None:
+    """At the one writing connection the intake overtakes what waits behind a long write.
+
+    Also where some of them wait without a thread: those that ask to be told.
+    """
     order: list[str] = []
     holding, release = threading.Event(), threading.Event()
 
@@ -187,8 +191,15 @@ def test_the_urgent_go_first(sqlite_store: Store) -> None:
             release.wait(10)
 
     def write(name: str, urgency: Urgency) -> None:
+        if name in asking:
+            sqlite_store.database.take_turn(urgency, lambda: told(name))
+            return
         with sqlite_store.database.write(urgency):
             order.append(name)
+
+    def told(name: str) -> None:
+        order.append(name)
+        sqlite_store.database.give_turn()
 
     threads = [threading.Thread(target=hold)]
     threads[0].start()
@@ -211,6 +222,8 @@ def test_the_urgent_go_first(sqlite_store: Store) -> None:
         thread.join(10)
 
     assert order == ["intake", "delivery", "background"]
+    sqlite_store.database.take_turn(Urgency.BACKGROUND, lambda: told("at once"))
+    assert order[-1] == "at once"
 
 
 def test_another_programs_file_is_refused(tmp_path: Path) -> None:

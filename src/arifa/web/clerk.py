@@ -111,8 +111,10 @@ class Clerk:
             if threading.get_ident() == here:
                 self._go_on(asked)
             else:
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                try:
                     self._loop.call_soon_threadsafe(self._go_on, asked)
+                except RuntimeError:  # the loop is closed: nobody waits any more
+                    self._database.give_turn()
 
         self._database.take_turn(Urgency.INTAKE, taken)
 
