@@ -318,11 +318,11 @@ def test_one_that_cannot_be_started_is_done_without(
         clerk = Clerk(hub.store.database, loop)
         committer = Committer(hub.receiver, loop, lambda _: None, clerk=clerk)
         committer.start()
-        committer.submit(hub.receiver.prepare("token-of-kcb", payment(1)), answers.append)
+        committer.submit([(hub.receiver.prepare("token-of-kcb", payment(1)), answers.append)])
         await until(lambda: answers)
         monkeypatch.undo()
         await until(lambda: clerk.is_ready)
-        committer.submit(hub.receiver.prepare("token-of-kcb", payment(2)), answers.append)
+        committer.submit([(hub.receiver.prepare("token-of-kcb", payment(2)), answers.append)])
         await until(lambda: len(answers) == 2)
         await committer.stop()
 
@@ -354,7 +354,7 @@ def test_a_broken_disk_stops_the_hub(hub: Hub) -> None:
         loop = asyncio.get_running_loop()
         committer = Committer(hub.receiver, loop, said.append, clerk=Broken())  # type: ignore[arg-type]
         committer.start()
-        committer.submit(hub.receiver.prepare("token-of-kcb", payment(1)), answers.append)
+        committer.submit([(hub.receiver.prepare("token-of-kcb", payment(1)), answers.append)])
         await until(lambda: answers)
         await committer.stop()
 

@@ -796,7 +796,7 @@ def test_a_long_queue_disturbs_no_commit(monkeypatch: pytest.MonkeyPatch) -> Non
 
     async def drive(committer: Committer) -> None:
         for _ in range(30):
-            committer.submit(nobody(), lambda answer: statuses.append(status_of(answer)))
+            committer.submit([(nobody(), lambda answer: statuses.append(status_of(answer)))])
         await happened(lambda: len(receiver.groups) == 30)
 
     committed(receiver, drive)
@@ -818,11 +818,11 @@ def test_a_commit_that_hangs_is_cut_off_and_a_broken_line_is_its_own_affair(
         raise RuntimeError("this connection is broken")
 
     async def drive(committer: Committer) -> None:
-        committer.submit(nobody(), broken)
-        committer.submit(nobody(), lambda answer: statuses.append(status_of(answer)))
+        committer.submit([(nobody(), broken)])
+        committer.submit([(nobody(), lambda answer: statuses.append(status_of(answer)))])
         await happened(lambda: receiver.abandoned and statuses)
         receiver.go_on.set()
-        committer.submit(nobody(), lambda answer: statuses.append(status_of(answer)))
+        committer.submit([(nobody(), lambda answer: statuses.append(status_of(answer)))])
         await happened(lambda: len(statuses) == 2)
 
     committed(receiver, drive)

@@ -37,6 +37,7 @@ from arifa.wire import PLAIN, WireRequest, WireResponse
 
 log: Final = structlog.get_logger("arifa")
 RERUNS_MAX: Final = 5
+TRY_AGAIN: Final = WireResponse(STATUS[Outcome.UNAVAILABLE], b"Try again later.\n", (PLAIN,))
 Written = seals.Seal | Exception
 """What became of rows: the last seal when they are on disk, or why they are not."""
 
@@ -286,13 +287,12 @@ def _refusal(prepared: Prepared) -> WireResponse | None:
 
 def unavailable(prepared: Prepared) -> WireResponse:
     """The bank's own failure answer: never stored, never repeated. It never fails."""
-    plain = WireResponse(STATUS[Outcome.UNAVAILABLE], b"Try again later.\n", (PLAIN,))
     if prepared.dialect is None or prepared.source is None:
-        return plain
+        return TRY_AGAIN
     try:
         return prepared.dialect.acknowledge(
             prepared.request, Outcome.UNAVAILABLE, Result(), prepared.source.profile
         )
     except Exception as error:  # noqa: BLE001 - the last answer that there is
         log.error("answer.failed", error=type(error).__name__, at=place_of(error))
-        return plain
+        return TRY_AGAIN

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from queue import SimpleQueue
 from typing import Final
@@ -35,6 +35,8 @@ _SWEEP_SECONDS: Final = 0.25
 
 
 Done = Callable[[WireResponse | None], None]
+Asked = tuple[Prepared, Done]
+"""A request that was proven and read, and who is to be told its answer."""
 
 
 class Waiting:
@@ -92,14 +94,15 @@ class Committer:
         self._thread.start()
         self._sweep = self._loop.call_later(_SWEEP_SECONDS, self._look_for_late)
 
-    def submit(self, prepared: Prepared, done: Done) -> None:
-        """Queue a request; `done` gets its answer, or None where no source has its path."""
-        if self._stopping or len(self._waiting) >= WAITING_MAX:
-            done(unavailable(prepared))
-            return
-        # While the group before is being written there is nothing else to do.
-        self._waiting.append(Waiting(prepared, self._receiver.draft(prepared), done))
-        if self._idle.is_set():
+    def submit(self, asked: Iterable[Asked]) -> None:
+        """Queue requests; each `done` gets its answer, or None where no source has its path."""
+        for prepared, done in asked:
+            if self._stopping or len(self._waiting) >= WAITING_MAX:
+                done(unavailable(prepared))
+            else:
+                # While the group before is being written there is nothing else to do.
+                self._waiting.append(Waiting(prepared, self._receiver.draft(prepared), done))
+        if self._waiting and self._idle.is_set():
             # Not at once: what else has arrived by now belongs to the same group.
             self._idle.clear()
             self._loop.call_soon(self._take)

@@ -2,18 +2,24 @@
 
 Sizes and deadlines of the socket are kept by `web.protocol`. Until the source is known there is no
 bank to speak as, so the answers are plain: 404, 405; and 403 for an address that is not listed.
+
+What has arrived in one turn of the event loop is worked on together, stage by stage: all of it is
+proven and read, then all of it drafted. One by one each stage would find the processor's caches
+full of the others, and of the system's own reading and writing; that cost a seventh more (measured).
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from arifa.clock import now_us
+from arifa.errors import place_of
 from arifa.hub.prepare import Prepared
-from arifa.hub.receive import Receiver
-from arifa.observe import Figures
-from arifa.web.committer import Committer
+from arifa.hub.receive import TRY_AGAIN, Receiver
+from arifa.observe import Figures, log
+from arifa.web.committer import Asked, Committer
 from arifa.web.direct import Exchange
 from arifa.web.proxies import Proxies
 from arifa.wire import PLAIN, WireRequest, WireResponse
@@ -40,9 +46,28 @@ class Intake:
         self._committer = committer
         self._proxies = proxies
         self._figures = figures
+        self._arrived: list[Exchange] = []
 
     def receive(self, exchange: Exchange) -> None:
-        """Answer one POST: now, or when its group is committed."""
+        """Take one POST. It is answered when its group is committed, or before."""
+        if not self._arrived:
+            asyncio.get_running_loop().call_soon(self._take)
+        self._arrived.append(exchange)
+
+    def _take(self) -> None:
+        """Take what has arrived in this turn of the loop."""
+        arrived, self._arrived = self._arrived, []
+        asked = []
+        for exchange in arrived:
+            try:
+                asked.append(self._asked(exchange))
+            except Exception as error:  # noqa: BLE001 - one request must not cost the others theirs
+                log.error("prepare.failed", error=type(error).__name__, at=place_of(error))
+                exchange.respond(TRY_AGAIN)
+        self._committer.submit(asked)
+
+    def _asked(self, exchange: Exchange) -> Asked:
+        """One request, proven and read, and who is to be told the answer."""
         headers = exchange.headers
         request = WireRequest(
             body=exchange.body,
@@ -58,7 +83,7 @@ class Intake:
             self._count(prepared, answer)
             exchange.respond(answer or NOT_FOUND)
 
-        self._committer.submit(prepared, done)
+        return prepared, done
 
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         """Answer whatever is not a POST."""
