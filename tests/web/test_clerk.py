@@ -280,6 +280,30 @@ def test_its_end_is_an_unknown_commit_and_another_comes(
     assert references == ["REF0", "REF2", "REF3"]
 
 
+def test_one_that_hears_nothing_is_ended(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told to let go of a commit twice, and still silent: the hub goes on without it."""
+    monkeypatch.setattr("arifa.web.committer._SWEEP_SECONDS", 0.01)
+    answers: list[WireResponse | None] = []
+
+    async def drive() -> None:
+        loop = asyncio.get_running_loop()
+        clerk = Clerk(hub.store.database, loop)
+        committer = Committer(hub.receiver, loop, lambda _: None, answer_seconds=0.2, clerk=clerk)
+        committer.start()
+        await until(lambda: clerk.is_ready)
+        os.kill(process_of(clerk), signal.SIGSTOP)
+        committer.submit([(hub.receiver.prepare("token-of-kcb", payment(1)), answers.append)])
+        await until(lambda: not clerk.is_ready)
+        committer._answer_seconds = SECONDS
+        committer.submit([(hub.receiver.prepare("token-of-kcb", payment(2)), answers.append)])
+        await until(lambda: len(answers) == 2)
+        await committer.stop()
+
+    run(drive)
+    assert [answer.status for answer in answers if answer is not None] == [503, 200]
+    assert [item.reading.bank_reference for item in hub.notifications()] == ["REF0", "REF2"]
+
+
 def test_signals_to_all_do_not_end_it(hub: Hub) -> None:
     """A terminal's Ctrl-C, or a supervisor's signal to the group: what is under way is written."""
 

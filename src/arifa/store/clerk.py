@@ -22,6 +22,7 @@ import socket
 import struct
 import sys
 import threading
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -106,8 +107,8 @@ def main(arguments: list[str]) -> None:
         return
     database = Database(database_url(address.decode()))
     threading.Thread(target=_obey, args=(control, database), daemon=True).start()
-    with database.read():
-        pass
+    with suppress(StoreError), database.read():
+        pass  # connected beforehand, if it can be reached now
     # What is loaded by now stays, as in the serving process.
     gc.collect()
     gc.freeze()

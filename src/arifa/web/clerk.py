@@ -59,6 +59,7 @@ class Clerk:
         self._received = bytearray()
         self._unsent = memoryview(b"")
         self._asked: _Asked | None = None
+        self._abandoned: _Asked | None = None
         self._has_turn = False
         self._losses = 0
         self._again: asyncio.TimerHandle | None = None
@@ -119,10 +120,16 @@ class Clerk:
         self._database.take_turn(Urgency.INTAKE, taken)
 
     def abandon(self) -> None:
-        """Drop the connection on which PostgreSQL leaves a commit waiting."""
-        if self._control is not None:
+        """Have it drop the connection on which PostgreSQL leaves a commit waiting.
+
+        Called again for the same group, it ends the process: it does not hear, or cannot act.
+        """
+        if self._has_turn and self._abandoned is self._asked and self._process is not None:
+            self._process.kill()
+        elif self._control is not None:
             with contextlib.suppress(OSError):
                 self._control.send(b"!")
+        self._abandoned = self._asked
 
     async def stop(self) -> None:
         """End the process."""
