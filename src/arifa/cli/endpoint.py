@@ -196,11 +196,12 @@ def list_(*, merchant: str | None = None, limit: Limit = 1000, context: Given) -
         limit: how many at most.
     """
     from arifa.cli.endpoint_shown import last_result, row
-    from arifa.store import endpoints, standing
+    from arifa.store import endpoint_deliveries, endpoints
 
     with context.store() as store, store.database.read() as connection:
         found = endpoints.listed(connection, store.vault)
-        proofs, waiting = endpoints.proofs(connection), standing.pending(connection)
+        proofs = endpoints.proofs(connection)
+        waiting = endpoint_deliveries.pending(connection)
         wanted = [endpoint for endpoint in found if merchant in (None, endpoint.merchant)]
         rows = []
         for endpoint in wanted[:limit]:
@@ -231,13 +232,13 @@ def show(name: str, /, *, merchant: str | None = None, context: Given) -> None:
     from arifa.clock import now_us
     from arifa.hub import key_files
     from arifa.hub.golive import is_changed_since, read_proof
-    from arifa.store import endpoints, sources, standing
+    from arifa.store import endpoint_deliveries, endpoints, sources
 
     with context.store() as store, store.database.read() as connection:
         endpoint = endpoints.get(connection, store.vault, name, merchant)
         named = sources.names(connection)
         proof = endpoints.proof_of(connection, endpoint)
-        counted = standing.counted(connection, endpoint)
+        counted = endpoint_deliveries.counted(connection, endpoint)
         last = last_result(connection, endpoint)
         is_changed = proof is not None and is_changed_since(connection, endpoint, proof)
         public = key_files.public_of_endpoint(store.folder, endpoint.id)
