@@ -13,6 +13,7 @@ from standardwebhooks.webhooks import Webhook
 from arifa.clock import now_us
 from arifa.delivery import turn as turns
 from arifa.delivery.alerts import AlertKind, News, written
+from arifa.delivery.consequences import FAILING_SECONDS
 from arifa.delivery.lanes import Turned
 from arifa.store import alerts, deliveries, endpoints, troubles
 from arifa.store.schema import alerts as table
@@ -227,7 +228,7 @@ def test_trouble_is_seen_and_announced_once(hub: Hub) -> None:
         [seen] = troubles.all_of(connection)
     assert (seen.endpoint, seen.cause, seen.since) == (endpoint.id, "timeout", clock.now)
     for _ in range(2):
-        clock.forward(turns.FAILING_SECONDS + 1)
+        clock.forward(FAILING_SECONDS + 1)
         worker._beat_at = 0.0
         worker.take([], (), [])
     assert [row.kind for row in told(hub)] == ["endpoint.failing"]

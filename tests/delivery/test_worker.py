@@ -15,7 +15,7 @@ from arifa.delivery.worker import Pace
 from arifa.errors import StoreBroken, Unavailable, UnknownCommit
 from arifa.observe import Figures
 from arifa.signing import Credentials
-from arifa.store import changes, deliveries, endpoints
+from arifa.store import alerts, changes, deliveries, endpoints
 from arifa.store.schema import deliveries as deliveries_table
 from arifa.store.schema import endpoints as endpoints_table
 from arifa.store.schema import workers
@@ -637,6 +637,25 @@ def test_a_result_that_the_database_refuses_ends(hub, condition, state, cause):
     for identity in run(main()):
         row = hub.row(identity)
         assert (row.last_cause, row.worker, row.next_attempt_at) == (cause, None, None)
+
+
+def test_what_is_given_up_is_announced_and_its_order_goes_on(hub):
+    """A dead letter like any other to operators; what waits behind it is not forgotten."""
+    _refuse(hub, "1 = 1")
+
+    async def main():
+        async with shop() as merchant:
+            ids = hub.queue(hub.endpoint(merchant.url, ordered="account"), 2, order_keys=["a"] * 2)
+            worker = hub.worker()
+            async with running(worker):
+                await Watch(worker).until(lambda: hub.states(ids) == ["dead"] * 2)
+            return ids
+
+    ids = run(main())
+    with hub.store.database.read() as connection:
+        said = [(row.kind, json.loads(row.data)) for row in alerts.listed(connection)]
+    assert {(kind, data["cause"]) for kind, data in said} == {("delivery.dead", "internal")}
+    assert sorted(one for _, data in said for one in data["deliveries"]) == sorted(ids)
 
 
 # ---------------------------------------------------------------------------------- manner

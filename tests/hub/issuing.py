@@ -171,11 +171,11 @@ class Bank:
         with self.store.database.read() as connection:
             return transactions.listed(connection, limit=100_000)[::-1]
 
-    def standing(self, identity: str) -> acknowledged.Standing:
-        """Where it stands, as a reader sees it."""
+    def completion(self, identity: str) -> acknowledged.Completion:
+        """How far it is from complete, as a reader sees it."""
         row = self.row(identity)
         with self.store.database.read() as connection:
-            return acknowledged.standing(row, transactions.told(connection, [row])[identity])
+            return acknowledged.completion(row, transactions.told(connection, [row])[identity])
 
     def states(self) -> list[str]:
         """The stored states, the oldest first."""

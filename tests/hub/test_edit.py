@@ -20,7 +20,7 @@ from arifa.hub.rotate import rotate_endpoint
 from arifa.identifiers import identifier
 from arifa.notification import Direction, Kind, Status
 from arifa.signing import Credentials
-from arifa.store import changes, deliveries, endpoints, standing
+from arifa.store import changes, deliveries, endpoint_deliveries, endpoints
 from arifa.store.opened import Store
 from tests.hub.bank import Hub
 
@@ -201,8 +201,8 @@ def test_nothing_that_waits_is_forgotten(store: Store) -> None:
     assert stored(store) == one
     assert remove_endpoint(store, one, now_us(), cancel=True) == 3
     with store.database.read() as connection:
-        assert standing.counted(connection, one) == {"cancelled": 3}
-        assert standing.pending(connection) == {other.endpoint.id: 1}
+        assert endpoint_deliveries.counted(connection, one) == {"cancelled": 3}
+        assert endpoint_deliveries.pending(connection) == {other.endpoint.id: 1}
         rows = deliveries.listed(connection, state="cancelled")
     assert {row.last_cause for row in rows} == {"endpoint_removed"}
     assert endpoint(store).id != one.id

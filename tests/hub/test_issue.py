@@ -222,10 +222,10 @@ def test_settled_and_announced(bank: Bank) -> None:
     assert (told.source, told.dialect, told.reading.status) == ("issue", "issue", Status.SUCCESS)
     assert told.reading.bank_reference == "FT-ORD-1"
     assert bank.row(identity).notification == told.id
-    assert bank.standing(identity).state == "unacknowledged"
+    assert bank.completion(identity).state == "unacknowledged"
     bank.answer("delivered")
-    standing = bank.standing(identity)
-    assert (standing.state, standing.told, standing.acknowledged) == ("complete", 1, 1)
+    completion = bank.completion(identity)
+    assert (completion.state, completion.told, completion.acknowledged) == ("complete", 1, 1)
     assert bank.row(identity).state == "unacknowledged"
     assert (bank.follow(), bank.follow()) == (1, 0)
     assert bank.row(identity).state == "complete"
@@ -246,9 +246,9 @@ def test_without_an_ok_it_is_unacknowledged(bank: Bank, state: str) -> None:
     (identity,) = bank.approved(order())
     bank.run()
     bank.answer(state)
-    standing = bank.standing(identity)
-    assert standing.state == "unacknowledged"
-    assert bank.deliveries()[0].id in str(standing.note)
+    completion = bank.completion(identity)
+    assert completion.state == "unacknowledged"
+    assert bank.deliveries()[0].id in str(completion.note)
     assert bank.follow() == 0
 
 
@@ -259,9 +259,9 @@ def test_all_who_were_told_must_say_ok(bank: Bank) -> None:
     bank.run()
     bank.answer("delivered", endpoint=first.id)
     bank.answer("dead", endpoint=second.id)
-    assert bank.standing(identity).state == "unacknowledged"
+    assert bank.completion(identity).state == "unacknowledged"
     bank.answer("cancelled", endpoint=second.id)
-    assert bank.standing(identity).state == "complete"
+    assert bank.completion(identity).state == "complete"
 
 
 def test_what_a_person_skipped_is_no_ok(bank: Bank) -> None:
@@ -273,9 +273,9 @@ def test_what_a_person_skipped_is_no_ok(bank: Bank) -> None:
     (other,) = [row for row in bank.deliveries() if row.endpoint == second.id]
     with bank.store.database.write() as connection:
         assert deliveries.skip(connection, other, now_us())
-    standing = bank.standing(identity)
-    assert standing.state == "unacknowledged"
-    assert f"skipped by a person: {other.id}" in str(standing.note)
+    completion = bank.completion(identity)
+    assert completion.state == "unacknowledged"
+    assert f"skipped by a person: {other.id}" in str(completion.note)
     assert bank.follow() == 0
 
 
@@ -296,7 +296,7 @@ def test_a_replay_completes_it(bank: Bank) -> None:
             .where(deliveries_table.c.id == replay.id)
             .values(replay_of=dead.id, state="delivered", finished_at=now_us())
         )
-    assert bank.standing(identity).state == "complete"
+    assert bank.completion(identity).state == "complete"
     assert bank.follow() == 1
 
 
@@ -305,15 +305,15 @@ def test_nobody_to_tell(bank: Bank) -> None:
     bank.endpoint(accounts=frozenset({"another"}))
     (identity,) = bank.approved(order())
     bank.run()
-    standing = bank.standing(identity)
-    assert (standing.state, standing.told) == ("settled", 0)
-    assert "nobody is told" in str(standing.note)
+    completion = bank.completion(identity)
+    assert (completion.state, completion.told) == ("settled", 0)
+    assert "nobody is told" in str(completion.note)
     with pytest.raises(Refused, match="still nobody"):
         process.announce_again(bank.store, identity, now_us())
     bank.endpoint("own", accounts=frozenset({"0021024000039"}))
     told = process.announce_again(bank.store, identity, now_us())
     assert [item.id for item in bank.notifications()] == [told.notification]
-    assert bank.standing(identity).state == "unacknowledged"
+    assert bank.completion(identity).state == "unacknowledged"
     with pytest.raises(Refused, match="cannot become"):
         process.announce_again(bank.store, identity, now_us())
     assert len(bank.deliveries()) == 1
@@ -350,9 +350,9 @@ def test_what_never_came_is_not_passed_on(bank: Bank) -> None:
     (identity,) = bank.approved(order())
     bank.run()
     assert bank.deliveries() == []
-    standing = bank.standing(identity)
-    assert standing.state == "settled"
-    assert "raw: as_received passes" in str(standing.note)
+    completion = bank.completion(identity)
+    assert completion.state == "settled"
+    assert "raw: as_received passes" in str(completion.note)
     with bank.store.database.read() as connection:
         notification = bank.row(identity).notification
         (said,) = transactions.moves_of(connection, "default", notification)

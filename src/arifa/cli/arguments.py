@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import getpass
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
@@ -18,6 +19,9 @@ from arifa.signing import Credentials
 from arifa.signing.credentials import network
 from arifa.signing.keys import normal_pem, rsa_private_key, rsa_public_key
 from arifa.timestamp import from_rfc3339, to_rfc3339, zone
+
+if TYPE_CHECKING:
+    from arifa.hub.golive import Override
 
 LIMIT_MAX: Final = 100_000
 
@@ -48,6 +52,7 @@ Time = Annotated[str | None, Parameter(validator=checked_by(from_rfc3339))]
 Currency = Annotated[str | None, Parameter(validator=checked_by(_check_currency))]
 Zone = Annotated[str | None, Parameter(validator=checked_by(zone))]
 Many = Annotated[tuple[str, ...], Parameter(consume_multiple=True)]
+Yes = Annotated[bool, Parameter(alias="-y")]
 
 
 def micros(time: str | None) -> int | None:
@@ -93,6 +98,27 @@ def reasoned(reason: str | None, flag: str, *, is_given: bool) -> str | None:
     if reason is not None and not is_given:
         raise Misused(f"--reason goes with {flag}")
     return reason
+
+
+def overridden(reason: str | None, *, is_given: bool) -> Override | None:
+    """Who promotes something untried and why; None where `--override` was not given.
+
+    Raises:
+        Misused: `--override` and `--reason` were not given together.
+    """
+    from arifa.hub.golive import Override
+
+    why = reasoned(reason, "--override", is_given=is_given)
+    return None if why is None else Override(_who(), why)
+
+
+def _who() -> str:
+    """The person at this machine, as it knows them."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        # A container may run under a number that has no name.
+        return "unknown"
 
 
 # ---------------------------------------------------------------------------------- credentials

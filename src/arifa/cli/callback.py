@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-from arifa.cli.arguments import NO_KEYS, KeyFlags, Limit, Many, Mode, words
+from arifa.cli.arguments import NO_KEYS, KeyFlags, Limit, Many, Mode, Yes, words
 from arifa.cli.context import Context, Given, Misused, noun
 from arifa.feed import Endpoint
 from arifa.hub.callback import is_success_only
@@ -136,7 +134,7 @@ def remove(
     name: str,
     /,
     *,
-    yes: Annotated[bool, Parameter(alias="-y")] = False,
+    yes: Yes = False,
     merchant: str | None = None,
     context: Given,
 ) -> None:

@@ -197,9 +197,9 @@ def _of_cases(connection: Connection) -> Iterator[Finding]:
 
 
 def _of_going_live(connection: Connection) -> Iterator[Finding]:
-    from arifa.store import standing
+    from arifa.store import health
 
-    untried = standing.untried(connection)
+    untried = health.untried(connection)
     if untried:
         named = ", ".join(untried[:UNTRIED_SHOWN])
         more = f" and {len(untried) - UNTRIED_SHOWN} more" if len(untried) > UNTRIED_SHOWN else ""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any
 
 from arifa.cli.arguments import (
     NO_KEYS,
@@ -17,7 +14,9 @@ from arifa.cli.arguments import (
     Limit,
     Many,
     Mode,
+    Yes,
     Zone,
+    overridden,
     pairs,
     reasoned,
     words,
@@ -196,11 +195,12 @@ def list_(*, merchant: str | None = None, limit: Limit = 1000, context: Given) -
         limit: how many at most.
     """
     from arifa.cli.endpoint_shown import last_result, row
-    from arifa.store import endpoints, standing
+    from arifa.store import endpoint_deliveries, endpoints
 
     with context.store() as store, store.database.read() as connection:
         found = endpoints.listed(connection, store.vault)
-        proofs, waiting = endpoints.proofs(connection), standing.pending(connection)
+        proofs = endpoints.proofs(connection)
+        waiting = endpoint_deliveries.pending(connection)
         wanted = [endpoint for endpoint in found if merchant in (None, endpoint.merchant)]
         rows = []
         for endpoint in wanted[:limit]:
@@ -231,13 +231,13 @@ def show(name: str, /, *, merchant: str | None = None, context: Given) -> None:
     from arifa.clock import now_us
     from arifa.hub import key_files
     from arifa.hub.golive import is_changed_since, read_proof
-    from arifa.store import endpoints, sources, standing
+    from arifa.store import endpoint_deliveries, endpoints, sources
 
     with context.store() as store, store.database.read() as connection:
         endpoint = endpoints.get(connection, store.vault, name, merchant)
         named = sources.names(connection)
         proof = endpoints.proof_of(connection, endpoint)
-        counted = standing.counted(connection, endpoint)
+        counted = endpoint_deliveries.counted(connection, endpoint)
         last = last_result(connection, endpoint)
         is_changed = proof is not None and is_changed_since(connection, endpoint, proof)
         public = key_files.public_of_endpoint(store.folder, endpoint.id)
@@ -328,17 +328,12 @@ def promote(
     """
     from arifa.cli.address import checked_address
     from arifa.clock import now_us
-    from arifa.hub.golive import Override, promote_endpoint, read_proof
+    from arifa.hub.golive import promote_endpoint, read_proof
 
-    why = reasoned(reason, "--override", is_given=override)
+    by_whom = overridden(reason, is_given=override)
     with context.store() as store:
         added = promote_endpoint(
-            store,
-            name,
-            now_us(),
-            merchant=merchant,
-            override=None if why is None else Override(who(), why),
-            address=checked_address,
+            store, name, now_us(), merchant=merchant, override=by_whom, address=checked_address
         )
         proof = _proof_of(store, added.endpoint)
     _print_added(context, added, proof, proof=read_proof(proof))
@@ -430,7 +425,7 @@ def remove(
     name: str,
     /,
     *,
-    yes: Annotated[bool, Parameter(alias="-y")] = False,
+    yes: Yes = False,
     merchant: str | None = None,
     context: Given,
 ) -> None:
@@ -453,15 +448,6 @@ def remove(
 
 
 # ---------------------------------------------------------------------------------- shared
-
-
-def who() -> str:
-    """The person at this machine, as it knows them: for what is kept of an override."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        # A container may run under a number that has no name.
-        return "unknown"
 
 
 def _settings_to_reset(reset: Iterable[str]) -> frozenset[str]:

@@ -73,9 +73,9 @@ def shown(name: str, value: Any, source_names: Mapping[str, str]) -> Any:
 
 def last_result(connection: Connection, endpoint: Endpoint) -> dict[str, Any] | None:
     """What its newest delivery that was tried came to."""
-    from arifa.store import standing
+    from arifa.store import endpoint_deliveries
 
-    found = standing.last_tried(connection, endpoint)
+    found = endpoint_deliveries.last_tried(connection, endpoint)
     if found is None:
         return None
     return {

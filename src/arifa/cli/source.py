@@ -12,6 +12,7 @@ from arifa.cli.arguments import (
     Mode,
     Networks,
     Zone,
+    overridden,
     pairs,
     reasoned,
     when,
@@ -235,19 +236,12 @@ def promote(
         reason: why; with --override.
         merchant: whose, where several have one of this name.
     """
-    from arifa.cli.endpoint import who
     from arifa.clock import now_us
-    from arifa.hub.golive import Override, promote_source, read_proof
+    from arifa.hub.golive import promote_source, read_proof
 
-    why = reasoned(reason, "--override", is_given=override)
+    by_whom = overridden(reason, is_given=override)
     with context.store() as store:
-        added = promote_source(
-            store,
-            name,
-            now_us(),
-            merchant=merchant,
-            override=None if why is None else Override(who(), why),
-        )
+        added = promote_source(store, name, now_us(), merchant=merchant, override=by_whom)
         proof = _proof_of(store, added.source)
     _print_added(context, added, proof, proof=read_proof(proof))
 

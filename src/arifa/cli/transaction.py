@@ -22,6 +22,7 @@ from arifa.money import Money, read_amount
 from arifa.notification import reading_as_json
 
 if TYPE_CHECKING:
+    from arifa.hub.acknowledged import Completion
     from arifa.hub.lines import Entered
     from arifa.hub.order import Order
     from arifa.store.opened import Store
@@ -113,7 +114,7 @@ def submit(
             found = listed(connection, limit=len(done.transactions), ids=done.transactions)
     if done.is_repeat:
         context.output.note("note: submitted before; nothing is done a second time")
-    by_id = {row.id: _row(row, stands) for row, stands in found}
+    by_id = {row.id: _row(row, completion) for row, completion in found}
     rows = [by_id[identity] for identity in done.transactions]
     if file is None:
         context.output.one(rows[0])
@@ -364,7 +365,7 @@ def list_(
             merchant=merchant,
             since=micros(since),
         )
-    context.output.rows((_row(row, stands) for row, stands in found), _COLUMNS)
+    context.output.rows((_row(row, completion) for row, completion in found), _COLUMNS)
 
 
 @app.command
@@ -379,7 +380,7 @@ def show(identity: str, /, *, context: Given) -> None:
 
 
 def _show(context: Context, store: Store, identity: str) -> None:
-    from arifa.hub.acknowledged import standing
+    from arifa.hub.acknowledged import completion
     from arifa.store import endpoints, transactions
 
     with store.database.read() as connection:
@@ -406,11 +407,11 @@ def _show(context: Context, store: Store, identity: str) -> None:
         for move in moves
     ]
     untold = transactions.untold(row)
-    stands = _row(row, standing(row, told))
-    context.output.one({**stands, "deliveries": deliveries, "untold": untold, "history": history})
+    shown = _row(row, completion(row, told))
+    context.output.one({**shown, "deliveries": deliveries, "untold": untold, "history": history})
 
 
-def _row(row: Any, stands: Any) -> dict[str, Any]:
+def _row(row: Any, completion: Completion) -> dict[str, Any]:
     from arifa.store import transactions
 
     reading = reading_as_json(transactions.reading_of(row))
@@ -420,14 +421,14 @@ def _row(row: Any, stands: Any) -> dict[str, Any]:
         "origin": row.origin,
         "reference": row.reference,
         "batch": row.batch,
-        "state": stands.state.value,
+        "state": completion.state.value,
         "source_account": row.source_account,
         **{name: value for name, value in reading.items() if name not in _NOT_SAID},
         "reason": row.reason,
         "notification": row.notification,
-        "told": stands.told,
-        "acknowledged": stands.acknowledged,
-        "note": stands.note,
+        "told": completion.told,
+        "acknowledged": completion.acknowledged,
+        "note": completion.note,
         "created_at": when(row.created_at),
         "changed_at": when(row.changed_at),
     }

@@ -6,7 +6,7 @@ A bad endpoint must delay nobody else, so an attempt is counted three ways:
   never more than its concurrency; the breaker and the rate say whether any may begin at all;
 - *by its slot*: there are `Pace.overall`. An attempt that has no answer after a quarter of a second
   leaves its slot and lingers, so that what hangs fills no slot; `Pace.lingering` may do so;
-- *by its standing*: endpoints that failed last have a quarter of the slots at most, together with
+- *by its reputation*: endpoints that failed last have a quarter of the slots at most, together with
   those that were never tried three quarters. The rest is for those that answer; but a few slots
   are kept for each of the others that wait.
 
@@ -79,16 +79,16 @@ class Pace:
 DEFAULT_PACE: Final = Pace()
 
 
-class Standing(IntEnum):
-    """How an endpoint's last attempt ended."""
+class Reputation(IntEnum):
+    """What is to be expected of an endpoint, by how its last attempt ended."""
 
     PROVEN = 0
     NEW = 1
     SUSPECT = 2
 
 
-_SHARE: Final = {Standing.PROVEN: 1.0, Standing.NEW: 0.75, Standing.SUSPECT: 0.25}
-_KEPT: Final = {Standing.PROVEN: 0.0, Standing.NEW: 0.125, Standing.SUSPECT: 0.0625}
+_SHARE: Final = {Reputation.PROVEN: 1.0, Reputation.NEW: 0.75, Reputation.SUSPECT: 0.25}
+_KEPT: Final = {Reputation.PROVEN: 0.0, Reputation.NEW: 0.125, Reputation.SUSPECT: 0.0625}
 
 
 class _Stage(IntEnum):
@@ -121,8 +121,8 @@ class Lane:
         "limit",
         "quiet_until",
         "rate",
+        "reputation",
         "slow",
-        "standing",
         "succeeded_at",
         "threshold",
         "throttles",
@@ -149,7 +149,7 @@ class Lane:
     def begin_anew(self, random: Callable[[], float]) -> None:
         """Forget how it has answered: it is another one now."""
         self.breaker = Breaker(random)
-        self.standing = Standing.NEW
+        self.reputation = Reputation.NEW
         self.limit = 1.0
         self.threshold = float("inf")
         self.cut_at = self.quiet_until = self.succeeded_at = float("-inf")
@@ -191,13 +191,13 @@ class Lane:
 class Out:
     """One attempt that is out."""
 
-    __slots__ = ("began_at", "lane", "stage", "standing")
+    __slots__ = ("began_at", "lane", "reputation", "stage")
 
     def __init__(self, lane: Lane, now: float) -> None:
         self.lane = lane
         self.began_at = now
         self.stage = _Stage.FRESH
-        self.standing = lane.standing
+        self.reputation = lane.reputation
 
 
 class Lanes:
@@ -217,11 +217,11 @@ class Lanes:
         self._random = random
         self._endpoints: Mapping[str, Endpoint] = {}
         self._lanes: dict[str, Lane] = {}
-        self._ready: tuple[deque[Lane], ...] = tuple(deque() for _ in Standing)
+        self._ready: tuple[deque[Lane], ...] = tuple(deque() for _ in Reputation)
         self._timers: list[tuple[float, str]] = []
         self._fresh: deque[Out] = deque()
         self._lingering: deque[Out] = deque()
-        self._fresh_by = [0] * len(Standing)
+        self._fresh_by = [0] * len(Reputation)
         self._out = 0
         self._turned: list[Turned] = []
 
@@ -297,7 +297,7 @@ class Lanes:
         wait = self._wait(lane, now)
         if wait <= 0:
             lane.is_queued = True
-            self._ready[lane.standing].append(lane)
+            self._ready[lane.reputation].append(lane)
         elif lane.timer_at is None or now + wait < lane.timer_at:
             lane.timer_at = now + wait
             heapq.heappush(self._timers, (lane.timer_at, lane.endpoint))
@@ -329,18 +329,18 @@ class Lanes:
             self._pace.overall + self._pace.lingering - self._out,
         )
         found: list[tuple[str, int]] = []
-        for standing in Standing:
-            most = round(self._pace.overall * _SHARE[standing]) - sum(self._fresh_by[standing:])
-            mine = min(room - self._kept_from(standing), most)
-            room -= self._grant(self._ready[standing], mine, now, found)
+        for reputation in Reputation:
+            most = round(self._pace.overall * _SHARE[reputation]) - sum(self._fresh_by[reputation:])
+            mine = min(room - self._kept_from(reputation), most)
+            room -= self._grant(self._ready[reputation], mine, now, found)
         return found
 
-    def _kept_from(self, standing: Standing) -> int:
-        """The slots that are kept for those behind this standing, where any of them wait."""
+    def _kept_from(self, reputation: Reputation) -> int:
+        """The slots that are kept for those behind this reputation, where any of them wait."""
         return sum(
             max(0, max(1, round(self._pace.overall * _KEPT[other])) - self._fresh_by[other])
-            for other in Standing
-            if other > standing and self._ready[other]
+            for other in Reputation
+            if other > reputation and self._ready[other]
         )
 
     def _grant(
@@ -393,7 +393,7 @@ class Lanes:
         out = Out(lane, self._ticks())
         lane.busy += 1
         self._out += 1
-        self._fresh_by[out.standing] += 1
+        self._fresh_by[out.reputation] += 1
         self._fresh.append(out)
         return out
 
@@ -406,7 +406,7 @@ class Lanes:
                 if is_full or now - out.began_at < LINGER_SECONDS:
                     break
                 out.stage = _Stage.LINGERING
-                self._fresh_by[out.standing] -= 1
+                self._fresh_by[out.reputation] -= 1
                 self._lingering.append(out)
             self._fresh.popleft()
         while self._lingering:
@@ -424,7 +424,7 @@ class Lanes:
         lane.busy -= 1
         self._out -= 1
         if out.stage is _Stage.FRESH:
-            self._fresh_by[out.standing] -= 1
+            self._fresh_by[out.reputation] -= 1
         elif out.stage is _Stage.SLOW:
             lane.slow -= 1
         out.stage = _Stage.OVER
@@ -449,7 +449,7 @@ class Lanes:
             self._failed(lane, out, result, now)
 
     def _answered(self, lane: Lane, seconds: float, now: float) -> None:
-        lane.standing, lane.succeeded_at, lane.throttles = Standing.PROVEN, now, 0
+        lane.reputation, lane.succeeded_at, lane.throttles = Reputation.PROVEN, now, 0
         lane.widen(seconds)
         if lane.breaker.succeeded(now):
             self._turned.append(Turned(lane.endpoint, is_open=False, cause=""))
@@ -464,7 +464,7 @@ class Lanes:
         if result.cause == Cause.THROTTLED.value:
             # It answers, and says what is too much.
             return
-        lane.standing = Standing.SUSPECT
+        lane.reputation = Reputation.SUSPECT
         if lane.breaker.failed(now):
             self._turned.append(Turned(lane.endpoint, is_open=True, cause=result.cause))
 

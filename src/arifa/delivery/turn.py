@@ -1,8 +1,8 @@
 """One turn at the store: record what came back, keep the lease, claim, read, render and sign.
 
 The synchronous half of the worker: it runs in one thread, and holds no transaction open while a
-request is out. Results and the next claim share a transaction, and so a disk sync; what follows from
-a result (the next of its order, an endpoint disabled, an alert) is in the same.
+request is out. Results, what follows from them (`consequences`) and the next claim share a
+transaction, and so a disk sync.
 """
 
 from __future__ import annotations
@@ -14,36 +14,22 @@ import structlog
 
 from arifa import dialects
 from arifa.clock import monotonic
-from arifa.delivery.alerts import AlertKind, News, written
 from arifa.delivery.attempt import Errand, Prepared, prepare
 from arifa.delivery.cause import SENTENCE, Cause
+from arifa.delivery.consequences import Consequences
+from arifa.delivery.known import KnownEndpoints
 from arifa.delivery.lanes import Turned
 from arifa.errors import ArifaError, DataRefused
 from arifa.feed import Endpoint
-from arifa.store import (
-    alerts,
-    changes,
-    deliveries,
-    endpoints,
-    inbox,
-    notifications,
-    ordering,
-    troubles,
-)
+from arifa.store import alerts, deliveries, inbox, notifications, troubles
 from arifa.store.database import Connection, Urgency
 from arifa.store.deliveries import AttemptResult, Claimed, DeliveryState
 from arifa.store.opened import Store
-from arifa.store.ordering import Key
 from arifa.wire import WireRequest
 
 log: Final = structlog.get_logger("arifa")
 
 BEATS_A_LEASE: Final = 3
-FAILING_SECONDS: Final = 3600
-"""How long a breaker has been open before an operator is told."""
-SWEEP_KEYS: Final = 200
-"""Orders that are looked through at each beat for one that was lost."""
-_OVER: Final = frozenset({DeliveryState.DELIVERED, DeliveryState.DEAD, DeliveryState.CANCELLED})
 
 
 class Seen(NamedTuple):
@@ -100,14 +86,10 @@ class Turns:
         self._store = store
         self._clock = clock
         self._lease_seconds = lease_seconds
-        self._is_mailed = is_mailed
-        self._number: int | None = None
-        self._endpoints: dict[str, Endpoint] = {}
-        self._is_described = False
+        self._known = KnownEndpoints(store.vault)
+        self._consequences = Consequences(self._known, clock=clock, is_mailed=is_mailed)
         self._beat_at = 0.0
         self._is_doubtful = False
-        self._swept: Key = ordering.BEFORE_ALL
-        self._due: set[str] = set()
 
     @property
     def beat_seconds(self) -> float:
@@ -143,9 +125,9 @@ class Turns:
             StoreError: the store cannot be read.
         """
         with self._store.database.read() as connection:
-            self._keep_current(connection)
+            self._known.keep_current(connection)
             heads = deliveries.heads(connection)
-        return Seen(heads, self._described())
+        return Seen(heads, self._known.news())
 
     def take(
         self,
@@ -169,14 +151,14 @@ class Turns:
         except DataRefused:
             self._record_singly(results)
             done = self._committed([], in_hand, wanted, turned)
-        due, self._due = self._due, set()
+        due = self._consequences.take_due()
         try:
             prepared = self._prepared(done)
         except BaseException:
             # Claimed, but nobody will send it: the next turn puts it back.
             self._is_doubtful = self._is_doubtful or bool(done.claimed)
             raise
-        return Taken(prepared, due, self._described(), done.is_stirred)
+        return Taken(prepared, due, self._known.news(), done.is_stirred)
 
     def leave(self, results: list[AttemptResult]) -> int:
         """Record what came back last, put the rest back, and go; gives how many were put back.
@@ -207,11 +189,11 @@ class Turns:
         with self._store.database.write(Urgency.DELIVERY) as connection:
             late = self._record(connection, results)
             if turned:
-                self._turn(connection, turned)
+                self._consequences.of_breakers(connection, turned)
             if is_beat:
                 is_stirred = self._keep_alive(connection, in_hand)
             if wanted:
-                self._keep_current(connection)
+                self._known.keep_current(connection)
                 open_now = [item for item in wanted if self._is_open(item[0])]
                 if open_now:
                     now = self._clock()
@@ -227,7 +209,7 @@ class Turns:
         return _Committed(claimed, rows, is_stirred)
 
     def _is_open(self, endpoint: str) -> bool:
-        found = self._endpoints.get(endpoint)
+        found = self._known.by_id.get(endpoint)
         # What is left of one that was removed is claimed too, and cancelled.
         return found is None or found.active
 
@@ -239,145 +221,18 @@ class Turns:
         rescued = deliveries.rescue(connection)
         if strays or rescued:
             log.warning("delivery.rescued", strays=strays, of_others=rescued)
-        self._keep_current(connection)
-        found = self._sweep(connection, now)
-        failing = troubles.announce(connection, now - FAILING_SECONDS * 1_000_000, now)
-        self._tell(
-            connection,
-            [
-                News(AlertKind.FAILING, row.merchant, row.endpoint, row.cause, since=row.since)
-                for row in failing
-            ],
-        )
+        self._known.keep_current(connection)
+        found = self._consequences.of_lost_orders(connection, now)
+        self._consequences.of_lasting_troubles(connection, now)
         return bool(strays or rescued or found)
-
-    def _sweep(self, connection: Connection, now: int) -> bool:
-        """Let go on what waits in an order although nothing is before it."""
-        halting = {item.id for item in self._endpoints.values() if item.manner.halts}
-        lost, self._swept = ordering.lost(connection, self._swept, SWEEP_KEYS, halting)
-        if lost:
-            log.warning("delivery.order_lost", orders=len(lost))
-            ordering.release(connection, lost, now, past_dead=True)
-        return bool(lost)
-
-    def _turn(self, connection: Connection, turned: Sequence[Turned]) -> None:
-        """Write down whose breakers have opened or closed."""
-        self._keep_current(connection)
-        for item in turned:
-            endpoint = self._endpoints.get(item.endpoint)
-            if endpoint is None:
-                continue
-            if item.is_open:
-                now = self._clock()
-                troubles.begin(connection, endpoint.merchant, endpoint.id, item.cause, now)
-            elif troubles.end(connection, endpoint.merchant, endpoint.id):
-                self._tell(connection, [News(AlertKind.RECOVERED, endpoint.merchant, endpoint.id)])
 
     # ------------------------------------------------------------------ results
 
     def _record(self, connection: Connection, results: Sequence[AttemptResult]) -> int:
         """Record results and what follows from them; gives how many came too late."""
         moved = deliveries.record(connection, self.worker, results)
-        ended = [item for item in moved if item.state in _OVER]
-        dead = [item for item in ended if item.state is DeliveryState.DEAD]
-        gone = [item for item in moved if item.gone is not None]
-        if dead or gone:
-            self._keep_current(connection)
-        self._go_on(connection, [item for item in ended if item.claimed.order_key])
-        again = {_key(item) for item in moved if item.claimed.order_key} - {
-            _key(item) for item in ended if item.claimed.order_key
-        }
-        if again:
-            # A person may have reopened one that stands before them while they were out.
-            ordering.hold_back(connection, again)
-        self._announce(connection, dead)
-        for item in gone:
-            self._disable(connection, item)
+        self._consequences.of_results(connection, moved)
         return len(results) - len(moved)
-
-    def _go_on(self, connection: Connection, ended: Sequence[AttemptResult]) -> None:
-        """Let the orders of these go on with the next, or halt behind what is dead."""
-        if not ended:
-            return
-        halted = [item for item in ended if self._halts(item)]
-        ordering.halt(connection, {_key(item): item.claimed.id for item in halted})
-        self._tell(
-            connection,
-            [
-                News(
-                    AlertKind.HALTED,
-                    item.claimed.merchant,
-                    item.claimed.endpoint,
-                    item.cause,
-                    [item.claimed.id],
-                    [item.claimed.notification],
-                )
-                for item in halted
-            ],
-        )
-        flowing = {_key(item) for item in ended if not self._halts(item)}
-        self._due.update(ordering.release(connection, flowing, self._clock()))
-
-    def _halts(self, item: AttemptResult) -> bool:
-        endpoint = self._endpoints.get(item.claimed.endpoint)
-        is_dead = item.state is DeliveryState.DEAD
-        return is_dead and endpoint is not None and endpoint.manner.halts
-
-    def _announce(self, connection: Connection, dead: Sequence[AttemptResult]) -> None:
-        """One alert for each endpoint and cause, however many died at once."""
-        together: dict[tuple[str, str, str], list[Claimed]] = {}
-        for item in dead:
-            claimed = item.claimed
-            if alerts.is_alert(claimed.notification):
-                log.error("alert.dead", delivery=claimed.id, cause=item.cause)
-                continue
-            together.setdefault((claimed.merchant, claimed.endpoint, item.cause), []).append(
-                claimed
-            )
-        self._tell(
-            connection,
-            [
-                News(
-                    AlertKind.DEAD,
-                    merchant,
-                    endpoint,
-                    cause,
-                    [item.id for item in items],
-                    [item.notification for item in items],
-                )
-                for (merchant, endpoint, cause), items in together.items()
-            ],
-        )
-
-    def _disable(self, connection: Connection, item: AttemptResult) -> None:
-        """Disable an endpoint that says that it is gone, unless it has another URL by now."""
-        endpoint = self._endpoints.get(item.claimed.endpoint)
-        if endpoint is None or endpoint.url != item.gone:
-            return
-        is_changed = endpoints.set_state(
-            connection,
-            endpoint,
-            endpoints.DISABLED,
-            self._clock(),
-            reason=SENTENCE[Cause.GONE],
-            actor="delivery",
-        )
-        if is_changed:
-            news = News(AlertKind.DISABLED, endpoint.merchant, endpoint.id, item.cause)
-            self._tell(connection, [news])
-
-    def _tell(self, connection: Connection, news: Iterable[News]) -> None:
-        """Write alerts, and queue them to whoever hears them."""
-        now = self._clock()
-        made = written(news, self._endpoints, now, is_mailed=self._is_mailed)
-        if made.alerts:
-            alerts.insert(connection, made.alerts)
-        if made.deliveries:
-            deliveries.insert(connection, made.deliveries)
-            self._due.update(item.endpoint for item in made.deliveries)
-        for row in made.alerts:
-            if row.merchant == row.about:
-                log.warning("alert", alert=row.id, kind=row.kind, endpoint=row.endpoint)
 
     def _record_singly(self, results: list[AttemptResult]) -> None:
         """One of them has something that the database will not have: the others must not wait."""
@@ -397,30 +252,9 @@ class Turns:
         claimed = result.claimed
         with self._store.database.write(Urgency.DELIVERY) as connection:
             deliveries.give_up(connection, claimed, Cause.INTERNAL.value, self._clock())
-            self._announce(connection, [result._replace(cause=Cause.INTERNAL.value)])
-            if claimed.order_key is not None:
-                self._due.update(ordering.release(connection, [_key(result)], self._clock()))
+            given_up = result._replace(cause=Cause.INTERNAL.value)
+            self._consequences.of_giving_up(connection, given_up)
         log.error("delivery.given_up", delivery=claimed.id)
-
-    # ------------------------------------------------------------------ endpoints
-
-    def _keep_current(self, connection: Connection) -> None:
-        number = changes.number(connection)
-        if number != self._number:
-            self._load(connection)
-            self._number = number
-
-    def _load(self, connection: Connection) -> None:
-        found = endpoints.listed(connection, self._store.vault)
-        self._endpoints = {endpoint.id: endpoint for endpoint in found}
-        self._is_described = False
-
-    def _described(self) -> Mapping[str, Endpoint] | None:
-        """The endpoints, once for each time that they were loaded."""
-        if self._is_described:
-            return None
-        self._is_described = True
-        return self._endpoints
 
     # ------------------------------------------------------------------ preparing
 
@@ -430,21 +264,21 @@ class Turns:
             return []
         notes = [item for item in claimed if alerts.is_alert(item.notification)]
         passed_on = [item for item in claimed if self._passes_on(item.endpoint)]
-        is_unknown = any(item.endpoint not in self._endpoints for item in claimed)
+        is_unknown = any(item.endpoint not in self._known.by_id for item in claimed)
         found: dict[tuple[str, str], Any] = {}
         originals: dict[tuple[str, str], WireRequest | None] = {}
         if self._store.database.is_sqlite or notes or passed_on or is_unknown:
             with self._store.database.read() as connection:
                 if is_unknown:
                     # Removed, or else made after we looked and before we claimed.
-                    self._load(connection)
+                    self._known.read(connection)
                 if self._store.database.is_sqlite:
                     rows = deliveries.notifications_of(connection, claimed)
                 found = _alerts_of(connection, notes)
                 originals = self._originals(connection, rows, passed_on)
-        known = {(row.merchant, row.id): row for row in rows}
+        by_place = {(row.merchant, row.id): row for row in rows}
         now = self._clock()
-        return [prepare(self._errand(item, known, found, originals), now) for item in claimed]
+        return [prepare(self._errand(item, by_place, found, originals), now) for item in claimed]
 
     def _errand(
         self,
@@ -457,7 +291,7 @@ class Turns:
         row = rows.get(place)
         return Errand(
             claimed=item,
-            endpoint=self._endpoints.get(item.endpoint),
+            endpoint=self._known.by_id.get(item.endpoint),
             notification=None if row is None else notifications.built(row),
             original=originals.get(place),
             alert=found.get(place),
@@ -475,18 +309,12 @@ class Turns:
         }
 
     def _passes_on(self, endpoint: str) -> bool:
-        found = self._endpoints.get(endpoint)
+        found = self._known.by_id.get(endpoint)
         try:
             return found is not None and dialects.get(found.dialect).passes_on
         except ArifaError:
             # Said when it is prepared, with the delivery's own name to it.
             return False
-
-
-def _key(item: AttemptResult) -> Key:
-    claimed = item.claimed
-    assert claimed.order_key is not None
-    return Key(claimed.merchant, claimed.endpoint, claimed.order_key)
 
 
 def _alerts_of(connection: Connection, claimed: Sequence[Claimed]) -> dict[tuple[str, str], Any]:

@@ -1,9 +1,10 @@
 """Whether the merchant has said OK: read from the deliveries, and then written down.
 
-What a reader sees is derived from the deliveries at that moment, by `standing`, so it cannot differ
-from what the worker recorded, however late a follower is. `record` follows behind and writes the
-same verdict into the transaction, once and for good: an OK is not taken back, retention may remove
-deliveries, and the audit log has the move. The worker knows nothing of it: they meet in the store.
+What a reader sees is derived from the deliveries at that moment, by `completion`, so it cannot
+differ from what the worker recorded, however late a follower is. `record` follows behind and writes
+the same verdict into the transaction, once and for good: an OK is not taken back, retention may
+remove deliveries, and the audit log has the move. The worker knows nothing of it: they meet in the
+store.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from arifa.store.transactions import Move, Told, TransactionState
 CHUNK: Final = 50
 
 
-class Standing(NamedTuple):
-    """Where a transaction stands.
+class Completion(NamedTuple):
+    """How far a transaction is from complete.
 
     Attributes:
+        state: as a reader sees it, which may be ahead of what is stored.
         told: how many endpoints were told of it; `acknowledged`: how many said OK.
         note: what a person should know: nobody is told, or who has not said OK and how it stands.
         completed_at: when the last of them said OK.
@@ -37,8 +39,8 @@ class Standing(NamedTuple):
     completed_at: int | None = None
 
 
-def standing(row: Any, told: Sequence[Told]) -> Standing:
-    """Where a transaction stands, by its row and its deliveries.
+def completion(row: Any, told: Sequence[Told]) -> Completion:
+    """How far a transaction is from complete, by its row and its deliveries.
 
     Complete is one of which every endpoint that was told said OK; one that was removed meanwhile
     does not count, unless nobody else is left.
@@ -50,14 +52,14 @@ def standing(row: Any, told: Sequence[Told]) -> Standing:
     heard = [found for some in by_endpoint.values() if (found := _heard(some)) is not None]
     open_ = [some[-1] for some in by_endpoint.values() if _heard(some) is None]
     if state in (TransactionState.SETTLED, TransactionState.FAILED):
-        return Standing(state, 0, 0, _nobody(row))
+        return Completion(state, 0, 0, _nobody(row))
     if state is not TransactionState.UNACKNOWLEDGED:
-        return Standing(state, len(by_endpoint), len(heard))
+        return Completion(state, len(by_endpoint), len(heard))
     awaited = [item for item in open_ if not _is_gone(item)]
     if heard and not awaited:
         last = max(item.finished_at or 0 for item in heard)
-        return Standing(TransactionState.COMPLETE, len(by_endpoint), len(heard), None, last)
-    return Standing(state, len(by_endpoint), len(heard), _waits(awaited or open_))
+        return Completion(TransactionState.COMPLETE, len(by_endpoint), len(heard), None, last)
+    return Completion(state, len(by_endpoint), len(heard), _waits(awaited or open_))
 
 
 def _heard(some: Sequence[Told]) -> Told | None:
@@ -98,19 +100,19 @@ def _how_it_stands(item: Told) -> str:
 
 def listed(
     connection: Connection, *, state: TransactionState | None = None, limit: int, **wanted: Any
-) -> list[tuple[Any, Standing]]:
-    """Transactions with where they stand, the newest first; `wanted` is as in the store's.
+) -> list[tuple[Any, Completion]]:
+    """Transactions with their completion, the newest first; `wanted` is as in the store's.
 
     What is stored as unacknowledged may be complete by now, so it is looked at for both.
     """
     states = () if state is None else _STORED.get(state, (state.value,))
-    found: list[tuple[Any, Standing]] = []
+    found: list[tuple[Any, Completion]] = []
     before = None
     while len(found) < limit:
         page = limit if state is None else max(limit, CHUNK)
         rows = transactions.listed(connection, states=states, before=before, limit=page, **wanted)
         told = transactions.told(connection, rows)
-        pairs = [(row, standing(row, told[row.id])) for row in rows]
+        pairs = [(row, completion(row, told[row.id])) for row in rows]
         found += [pair for pair in pairs if state in (None, pair[1].state)]
         if len(rows) < page:
             break
@@ -145,18 +147,18 @@ def record(store: Store, after: str, now_us: int) -> tuple[int, str]:
     return recorded, rows[-1].id if len(rows) == CHUNK else ""
 
 
-def _complete(connection: Connection, rows: Sequence[Any]) -> list[tuple[Any, Standing]]:
+def _complete(connection: Connection, rows: Sequence[Any]) -> list[tuple[Any, Completion]]:
     told = transactions.told(connection, rows)
-    stands = [(row, standing(row, told[row.id])) for row in rows]
-    return [item for item in stands if item[1].state is TransactionState.COMPLETE]
+    found = [(row, completion(row, told[row.id])) for row in rows]
+    return [item for item in found if item[1].state is TransactionState.COMPLETE]
 
 
-def _record(connection: Connection, done: list[tuple[Any, Standing]], now_us: int) -> int:
+def _record(connection: Connection, done: list[tuple[Any, Completion]], now_us: int) -> int:
     moves = []
-    for row, stands in done:
-        if not transactions.complete(connection, row, stands.completed_at or now_us):
+    for row, found in done:
+        if not transactions.complete(connection, row, found.completed_at or now_us):
             continue  # another node has
-        detail = f"{stands.acknowledged} of {stands.told} said OK"
+        detail = f"{found.acknowledged} of {found.told} said OK"
         to = TransactionState.COMPLETE
         moves.append(Move(row.merchant, row.id, to, "delivery", detail))
     transactions.record_moves(connection, Identifiers(now_us), moves, now_us)

@@ -31,7 +31,7 @@ from arifa.identifiers import identifier, unguessable
 from arifa.notification import Direction, Kind, Status
 from arifa.signing import Credentials
 from arifa.signing.webhook import new_secret
-from arifa.store import endpoints, merchants, sources, standing
+from arifa.store import endpoint_deliveries, endpoints, merchants, sources
 from arifa.store.database import Connection
 from arifa.store.notifications import ISSUED
 from arifa.store.opened import Store
@@ -288,13 +288,13 @@ def remove_endpoint(store: Store, endpoint: Endpoint, now_us: int, *, cancel: bo
         Refused: deliveries wait for it, and `cancel` does not say that they may go.
     """
     with store.database.write() as connection:
-        still_open = standing.count_open(connection, endpoint)
+        still_open = endpoint_deliveries.count_open(connection, endpoint)
         if still_open and not cancel:
             raise Refused(
                 f"{still_open} deliveries wait for {endpoint.name}, or are out; with --yes they "
                 f"are cancelled, and stay to be seen in: arifa delivery list --state cancelled"
             )
-        cancelled = standing.cancel(connection, endpoint, now_us)
+        cancelled = endpoint_deliveries.cancel(connection, endpoint, now_us)
         endpoints.remove(connection, endpoint, now_us, detail=f"{cancelled} cancelled")
     key_files.remove_of_endpoint(store.folder, endpoint.id)
     return cancelled

@@ -25,7 +25,7 @@ from arifa.hub.edit import ON_THE_WIRE
 from arifa.hub.key_files import KeyPairs
 from arifa.identifiers import identifier, unguessable
 from arifa.signing.basic import Basic
-from arifa.store import changes, endpoints, inbox, merchants, sources, standing
+from arifa.store import changes, endpoint_deliveries, endpoints, inbox, merchants, sources
 from arifa.store.changes import Act
 from arifa.store.database import Connection
 from arifa.store.merchants import TWIN
@@ -127,7 +127,7 @@ def _of_endpoint(connection: Connection, endpoint: Endpoint) -> Proof | None:
             return proof
     # Until then the old keys signed, so that it may be those that were believed.
     since = max(since, endpoint.retires_at or 0)
-    row = standing.acknowledged(connection, endpoint, since)
+    row = endpoint_deliveries.acknowledged(connection, endpoint, since)
     if row is None:
         return None
     return Proof(
@@ -141,7 +141,7 @@ def _of_endpoint(connection: Connection, endpoint: Endpoint) -> Proof | None:
 
 def _of_source(connection: Connection, source: Source) -> Proof | None:
     acts = changes.acts_on(connection, source.merchant, source.id)
-    found = standing.received(connection, source, _changed_at(acts))
+    found = inbox.received(connection, source, _changed_at(acts))
     if _takes_old_keys(acts, source):
         found = (row for row in found if _is_of_newest_keys(connection, source, row.id))
     row = next(iter(found), None)

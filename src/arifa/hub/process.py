@@ -160,13 +160,13 @@ class Processing:
         connection: Connection,
         claimed: Claim,
         reading: Reading,
-        stands: TransactionState,
+        state: TransactionState,
         now: int,
     ) -> Announced:
         (told,) = self._announcer.announce(
             connection, [Announcement(claimed.merchant, reading)], now
         )
-        keep_announced(connection, claimed, told, stands, now)
+        keep_announced(connection, claimed, told, state, now)
         return told
 
 
@@ -174,7 +174,7 @@ def keep_announced(
     connection: Connection,
     row: object,
     told: Announced,
-    stands: TransactionState,
+    state: TransactionState,
     now_us: int,
 ) -> None:
     """Keep who is told of a settled or failed one; where somebody is, it waits for the OK."""
@@ -182,7 +182,7 @@ def keep_announced(
     transactions.announced(connection, row, told.notification, told.deliveries, untold)
     if told.deliveries:
         to = TransactionState.UNACKNOWLEDGED
-        transactions.move(connection, row, to, now_us, came_from=stands)
+        transactions.move(connection, row, to, now_us, came_from=state)
 
 
 def announce_again(store: Store, identity: str, now_us: int) -> Announced:
@@ -194,8 +194,8 @@ def announce_again(store: Store, identity: str, now_us: int) -> Announced:
     """
     with store.database.write() as connection:
         row = transactions.get(connection, identity)
-        stands = TransactionState(row.state)
-        transactions.check_move(row.id, stands, TransactionState.UNACKNOWLEDGED)
+        state = TransactionState(row.state)
+        transactions.check_move(row.id, state, TransactionState.UNACKNOWLEDGED)
         found = notifications.find(connection, row.merchant, row.notification)
         if found is None:
             raise Refused(f"the notification {row.notification} of {identity} is no longer there")
@@ -206,7 +206,7 @@ def announce_again(store: Store, identity: str, now_us: int) -> Announced:
                 f"there is still nobody to tell of {identity}: "
                 f"{reasons or f'no endpoint of {row.merchant} wants it; see: arifa callback new'}"
             )
-        keep_announced(connection, row, told, stands, now_us)
+        keep_announced(connection, row, told, state, now_us)
         move = announcing(row.merchant, row.id, told)
         transactions.record_moves(connection, Identifiers(now_us), [move], now_us)
     return told

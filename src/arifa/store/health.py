@@ -1,4 +1,4 @@
-"""Facts about the engine beneath, for `arifa doctor`."""
+"""Facts for `arifa doctor`: about the engine beneath, and what is live without ever being tried."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from arifa.store.database import Database, sqlite_path
-from arifa.store.schema import seals
+from arifa.store.merchants import TWIN
+from arifa.store.schema import endpoints, seals, sources
 
 _SQLITE: tuple[str, ...] = ("journal_mode", "synchronous", "recursive_triggers")
 _POSTGRES: tuple[str, ...] = ("fsync", "full_page_writes", "synchronous_commit")
@@ -49,6 +50,18 @@ def clock_us(connection: Connection) -> int:
 def last_sealed_at(connection: Connection) -> int | None:
     """When the last group was stored, by the clock of the node that stored it."""
     found: int | None = connection.execute(sa.select(sa.func.max(seals.c.sealed_at))).scalar()
+    return found
+
+
+def untried(connection: Connection) -> list[str]:
+    """What is live and has no proof of ever having worked: `endpoint shop`, `source kcb`."""
+    found = []
+    for table, what in ((sources, "source"), (endpoints, "endpoint")):
+        query = sa.select(table.c.name, table.c.merchant).where(
+            table.c.state != "removed", table.c.proof.is_(None)
+        )
+        rows = connection.execute(query.order_by(table.c.merchant, table.c.id))
+        found += [f"{what} {row.name}" for row in rows if not row.merchant.endswith(TWIN)]
     return found
 
 

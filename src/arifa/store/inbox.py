@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -11,14 +11,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from arifa.errors import NotFound
+from arifa.feed import Source
 from arifa.identifiers import lower_bound
-from arifa.outcome import Outcome
+from arifa.outcome import RECEIVED, Outcome
 from arifa.store import bulk, merchants
 from arifa.store.schema import inbox, inbox_bodies, notifications
 from arifa.wire import Headers, WireRequest, WireResponse
 
 HIDDEN: Final = frozenset({b"authorization", b"proxy-authorization", b"cookie"})
 """Headers whose values are secrets: their names are kept, their values are not."""
+RECEIVED_MAX: Final = 1000
 
 
 class Entry(NamedTuple):
@@ -175,6 +177,28 @@ def unreadable(
     if since is not None:
         query = query.where(inbox.c.received_at >= since)
     return list(connection.execute(query.order_by(inbox.c.id).limit(limit)))
+
+
+def received(connection: Connection, source: Source, since_us: int) -> Iterable[Row[Any]]:
+    """The newest requests that this source received, proven, after `since_us`; 1000 at most.
+
+    `id`, `received_at`, `outcome`, `body_hash`, `answer_status`.
+    """
+    query: sa.Select[Any] = sa.select(
+        inbox.c.id,
+        inbox.c.received_at,
+        inbox.c.outcome,
+        inbox.c.body_hash,
+        inbox.c.answer_status,
+    ).where(
+        inbox.c.merchant == source.merchant,
+        # The ids are sorted by time, so that what is older is not looked at.
+        inbox.c.id >= lower_bound("inb", since_us),
+        inbox.c.source == source.id,
+        inbox.c.received_at > since_us,
+        inbox.c.outcome.in_(sorted(outcome.value for outcome in RECEIVED)),
+    )
+    return connection.execute(query.order_by(inbox.c.id.desc()).limit(RECEIVED_MAX)).all()
 
 
 def _of_any_merchant(connection: Connection) -> sa.ColumnElement[bool]:

@@ -1,21 +1,16 @@
-"""How an endpoint or a source stands: what waits, what failed, what made the whole round."""
+"""Deliveries by endpoint: what waits for it, what the last came to, and which was acknowledged."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
-from arifa.feed import Endpoint, Source
-from arifa.identifiers import lower_bound
-from arifa.outcome import RECEIVED
+from arifa.feed import Endpoint
 from arifa.store.deliveries import DeliveryState
-from arifa.store.merchants import TWIN
-from arifa.store.schema import attempts, deliveries, endpoints, inbox, sources
+from arifa.store.schema import attempts, deliveries
 
-RECEIVED_MAX: Final = 1000
 REMOVED_CAUSE: Final = "endpoint_removed"
 _IS_PENDING: Final = sa.text("state = 'pending'")
 _DELIVERED: Final = DeliveryState.DELIVERED.value
@@ -99,40 +94,6 @@ def acknowledged(connection: Connection, endpoint: Endpoint, since_us: int) -> R
         )
     )
     return connection.execute(query.order_by(deliveries.c.id.desc()).limit(1)).first()
-
-
-def received(connection: Connection, source: Source, since_us: int) -> Iterable[Row[Any]]:
-    """The newest requests, 1000 at most, that were proven and received on it after `since_us`.
-
-    `id`, `received_at`, `outcome`, `body_hash`, `answer_status`.
-    """
-    query: sa.Select[Any] = sa.select(
-        inbox.c.id,
-        inbox.c.received_at,
-        inbox.c.outcome,
-        inbox.c.body_hash,
-        inbox.c.answer_status,
-    ).where(
-        inbox.c.merchant == source.merchant,
-        # The ids are sorted by time, so that what is older is not looked at.
-        inbox.c.id >= lower_bound("inb", since_us),
-        inbox.c.source == source.id,
-        inbox.c.received_at > since_us,
-        inbox.c.outcome.in_(sorted(outcome.value for outcome in RECEIVED)),
-    )
-    return connection.execute(query.order_by(inbox.c.id.desc()).limit(RECEIVED_MAX)).all()
-
-
-def untried(connection: Connection) -> list[str]:
-    """What is live and has no proof of ever having worked: `endpoint shop`, `source kcb`."""
-    found = []
-    for table, what in ((sources, "source"), (endpoints, "endpoint")):
-        query = sa.select(table.c.name, table.c.merchant).where(
-            table.c.state != "removed", table.c.proof.is_(None)
-        )
-        rows = connection.execute(query.order_by(table.c.merchant, table.c.id))
-        found += [f"{what} {row.name}" for row in rows if not row.merchant.endswith(TWIN)]
-    return found
 
 
 def _to(endpoint: Endpoint) -> sa.ColumnElement[bool]:
