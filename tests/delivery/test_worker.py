@@ -639,23 +639,28 @@ def test_a_result_that_the_database_refuses_ends(hub, condition, state, cause):
         assert (row.last_cause, row.worker, row.next_attempt_at) == (cause, None, None)
 
 
-def test_what_is_given_up_is_announced_and_its_order_goes_on(hub):
-    """A dead letter like any other to operators; what waits behind it is not forgotten."""
+@pytest.mark.parametrize("halts", [False, True])
+def test_what_is_given_up_is_dead_like_any_other(hub, halts):
+    """Operators hear of it; its order goes on, or halts behind it where it is to."""
     _refuse(hub, "1 = 1")
+    expected = ["dead", "pending" if halts else "dead"]
 
     async def main():
         async with shop() as merchant:
-            ids = hub.queue(hub.endpoint(merchant.url, ordered="account"), 2, order_keys=["a"] * 2)
+            endpoint = hub.endpoint(merchant.url, ordered="account", halts=halts)
+            ids = hub.queue(endpoint, 2, order_keys=["a"] * 2)
             worker = hub.worker()
             async with running(worker):
-                await Watch(worker).until(lambda: hub.states(ids) == ["dead"] * 2)
+                await Watch(worker).until(lambda: hub.states(ids) == expected)
             return ids
 
     ids = run(main())
     with hub.store.database.read() as connection:
         said = [(row.kind, json.loads(row.data)) for row in alerts.listed(connection)]
-    assert {(kind, data["cause"]) for kind, data in said} == {("delivery.dead", "internal")}
-    assert sorted(one for _, data in said for one in data["deliveries"]) == sorted(ids)
+    kinds = {"delivery.dead", "order.halted"} if halts else {"delivery.dead"}
+    assert {(kind, data["cause"]) for kind, data in said} == {(kind, "internal") for kind in kinds}
+    told = {one for kind, data in said if kind == "delivery.dead" for one in data["deliveries"]}
+    assert told == set(ids[:1] if halts else ids)
 
 
 # ---------------------------------------------------------------------------------- manner

@@ -59,16 +59,10 @@ class Consequences:
         gone = [item for item in moved if item.gone is not None]
         if dead or gone:
             self._known.keep_current(connection)
-        self._go_on(connection, [item for item in moved if item.claimed.order_key])
+        self._go_on(connection, [item for item in moved if item.claimed.order_key is not None])
         self._announce_dead(connection, dead)
         for item in gone:
             self._disable(connection, item)
-
-    def of_giving_up(self, connection: Connection, result: AttemptResult) -> None:
-        """Of a delivery that has just been given up; its order does not halt."""
-        self._announce_dead(connection, [result])
-        if result.claimed.order_key is not None:
-            self._release(connection, [_key(result)])
 
     def of_breakers(self, connection: Connection, turned: Sequence[Turned]) -> None:
         """Of breakers that have opened or closed."""

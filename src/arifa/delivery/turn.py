@@ -251,9 +251,9 @@ class Turns:
         """Not even a bare result can be kept: end it, rather than send it for ever."""
         claimed = result.claimed
         with self._store.database.write(Urgency.DELIVERY) as connection:
-            deliveries.give_up(connection, claimed, Cause.INTERNAL.value, self._clock())
-            given_up = result._replace(cause=Cause.INTERNAL.value)
-            self._consequences.of_giving_up(connection, given_up)
+            if deliveries.give_up(connection, claimed, Cause.INTERNAL.value, self._clock()):
+                given_up = result._replace(cause=Cause.INTERNAL.value, state=DeliveryState.DEAD)
+                self._consequences.of_results(connection, [given_up])
         log.error("delivery.given_up", delivery=claimed.id)
 
     # ------------------------------------------------------------------ preparing

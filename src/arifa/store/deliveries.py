@@ -274,9 +274,12 @@ def _has_moved(connection: Connection, result: AttemptResult) -> bool:
     return row is not None and tuple(row) == wanted
 
 
-def give_up(connection: Connection, claimed: Claimed, cause: str, now_us: int) -> None:
-    """End a delivery whose attempts cannot be recorded at all, so that it is not sent for ever."""
-    connection.execute(
+def give_up(connection: Connection, claimed: Claimed, cause: str, now_us: int) -> bool:
+    """End a delivery whose attempts cannot be recorded at all, so that it is not sent for ever.
+
+    False where it is no longer this claim's to end.
+    """
+    ended = connection.execute(
         sa.update(deliveries)
         .where(
             deliveries.c.merchant == claimed.merchant,
@@ -293,6 +296,7 @@ def give_up(connection: Connection, claimed: Claimed, cause: str, now_us: int) -
             last_cause=cause,
         )
     )
+    return ended.rowcount == 1
 
 
 def skip(connection: Connection, row: Row[Any], now_us: int) -> bool:
