@@ -111,6 +111,8 @@ class Bank:
         seen = (exchange.path, exchange.query, exchange.headers, exchange.body, exchange.peer)
         assert [type(part) for part in seen] == [str, bytes, tuple, bytes, str]
         self.given.append(seen)
+        if exchange.query == b"fail":
+            raise ValueError("this is in no log line")
         self.waiting.append(exchange)
         if self.is_prompt:
             self.answer()
@@ -639,6 +641,17 @@ def test_a_large_body_in_one_read_is_plain(size: int) -> None:
     line = assert_same(steps, limits=Limits(), is_prompt=True)
     assert [given[3] for given in line.bank.given] == [body, b"next"]
     assert line.bank.plain == 2
+
+
+def test_a_handler_that_fails_is_an_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    """A defect of ours is told as one, by either way, and the connection goes on."""
+    failing = request(path="/ipn/abc?fail")
+    line = assert_same([*reads(failing, request()), Line.answer, *reads(failing)])
+    assert [data.split()[1] for data in line.socket.done] == [b"500", b"200", b"500"]
+    assert line.bank.plain == 3
+    said = capsys.readouterr()
+    assert "ValueError" in said.out + said.err
+    assert "in no log" not in said.out + said.err
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"])

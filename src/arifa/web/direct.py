@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from arifa.errors import place_of
+from arifa.observe import log
 from arifa.web.plain import PlainExchange, PlainReader
 from arifa.web.protocol import LimitedProtocol, Limits, Watch
-from arifa.wire import Headers, WireResponse
+from arifa.wire import PLAIN, Headers, WireResponse
 
 if TYPE_CHECKING:
     import asyncio
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_FAILED: Final = WireResponse(500, b"This hub failed; send it again.\n", (PLAIN,))
 _base_received = LimitedProtocol.data_received
 _base_start = HttpToolsProtocol._start_asgi_task  # noqa: SLF001 - listed in `protocol.RELIED_ON`
 
@@ -185,7 +188,13 @@ class DirectProtocol(LimitedProtocol):
 
     def _give(self, exchange: Exchange) -> None:
         assert self.handler is not None
-        self.handler.receive(exchange)
+        try:
+            self.handler.receive(exchange)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+            # Else the parser would take it for a malformed request and swallow it, and the client
+            # would wait for ever.
+            log.error("request.failed", error=type(error).__name__, at=place_of(error))
+            exchange.respond(_FAILED)
 
     def respond(self, cycle: RequestResponseCycle | PlainExchange, answer: WireResponse) -> None:
         """Write the answer of a request in one piece, as uvicorn would in two."""
