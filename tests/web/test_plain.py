@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import unquote
@@ -128,15 +129,22 @@ class Bank:
             exchange.respond(WireResponse(200, b"twice"))
 
 
+@dataclass
+class Clock:
+    """Seconds, as the door reads them."""
+
+    now: float = 1000.0
+
+
 class Line:
     """A connection to a server, of which a test decides what happens, and when."""
 
-    def __init__(self, *, reads_plain: bool, is_prompt: bool, limits: Limits = SMALL) -> None:
+    def __init__(self, clock: Clock, *, reads_plain: bool, is_prompt: bool, limits: Limits) -> None:
+        self.clock = clock
         self.bank = Bank(is_prompt=is_prompt)
         self.others: list[Any] = []  # what the application was given
         self.state = ServerState()
         self.state.default_headers = [(b"date", b"today")]
-        self.now = 1000.0
         made = direct_protocol(limits, PREFIX, self.bank)
         if not reads_plain:
             made.data_received = LimitedProtocol.data_received  # type: ignore[method-assign]
@@ -169,9 +177,9 @@ class Line:
 
     def later(self, seconds: float) -> None:
         """So many seconds later the connections are swept."""
-        self.now += seconds
+        self.clock.now += seconds
         if self.protocol in self.protocol.watch.connections:
-            self.protocol.check(self.now)
+            self.protocol.check(self.clock.now)
 
     def stall(self) -> None:
         self.socket.is_stalled = True
@@ -251,8 +259,9 @@ def lived(
     """A connection after all this has happened to it."""
 
     async def live() -> Line:
-        line = Line(reads_plain=reads_plain, is_prompt=is_prompt, limits=limits)
-        with patch.object(door, "monotonic", lambda: line.now):
+        clock = Clock()
+        with patch.object(door, "monotonic", lambda: clock.now):
+            line = Line(clock, reads_plain=reads_plain, is_prompt=is_prompt, limits=limits)
             for step in steps:
                 step(line)
                 await line.settle()
@@ -563,6 +572,14 @@ def test_a_refusal_waits_for_the_answer_to_a_plain_request(bad: bytes) -> None:
     line = assert_same([*reads(request(), bad), later(1), Line.answer, later(1)])
     assert written(line)[0] == b"1"
     assert [data[:10] for data in line.socket.done if data != "eof"][1].startswith(b"HTTP/1.1 4")
+
+
+def test_who_was_refused_is_not_read_any_more() -> None:
+    """A plain request behind a refusal, while that lingers, is thrown away."""
+    for refused in ([later(11)], reads(b"\r\n" * 200), reads(b"garbage\r\n\r\n")):
+        line = assert_same([*refused, *reads(request()), Line.answer])
+        assert line.bank.given == []
+        assert line.socket.done[-1] == "eof"
 
 
 def test_who_goes_is_not_answered() -> None:
