@@ -57,16 +57,15 @@ _HEAD_BYTES: Final = 512
 kept for it. A signature is longer than that, and never comes again."""
 
 
-class _NotPlain(Exception):
-    """This is not for the short way."""
+_NO_HEADER: Final = (b"", b"")
+"""What a line says that is not plain."""
+_NO_TARGET: Final = ("", b"")
+_NEW: Final = ("", b"", (), -1)
+"""What is remembered of a head that has not been read yet."""
 
 
 class _Remembered(dict[bytes, _Words]):
-    """Lines, and what they say: clients send the same ones again and again.
-
-    Raises:
-        _NotPlain: by `[line]`, as by `read`; such a line is not remembered.
-    """
+    """Lines, and what they say: clients send the same ones again and again."""
 
     def __init__(self, read: Callable[[bytes], _Words]) -> None:
         self._read = read
@@ -90,7 +89,7 @@ class PlainReader:
         self._target = re.compile(_TARGET % re.escape(prefix.encode("ascii"))).fullmatch
         self._targets = _Remembered(self._read_target)
         self._headers = _Remembered(_read_header)
-        self._heads: dict[bytes, _Head] = {}
+        self._heads: dict[bytes, _Head | None] = {}
 
     def read(self, data: bytes, head_bytes: int, body_bytes: int) -> Plain | None:
         """The one request that `data` is; None where it is more, less, or not plain.
@@ -102,52 +101,53 @@ class PlainReader:
         if end < 0:
             return None
         raw = data[:end]
-        head = self._heads.get(raw) if end <= _HEAD_BYTES else None
+        head = self._heads.get(raw, _NEW) if end <= _HEAD_BYTES else _NEW
+        if head is _NEW:
+            head = self._read_new(raw)
         if head is None:
-            head = self._read_head(raw)
-            if head is None:
-                return None
+            return None
         path, query, headers, size = head
         if size > body_bytes or end + 4 + size != len(data):
             return None
         return path, query, headers, data[end + 4 :]
 
-    def _read_head(self, raw: bytes) -> _Head | None:
-        lines = raw.split(b"\r\n")
+    def _read_new(self, raw: bytes) -> _Head | None:
         unknown = self._headers.unknown
-        try:
-            path, query = self._targets[lines.pop(0)]
-            headers = tuple(map(self._headers.__getitem__, lines))
-        except _NotPlain:
-            return None
-        by_name = dict(headers)
-        size = by_name.get(b"content-length")
-        # What comes twice may be right, but is for the parser to judge.
-        if size is None or b"host" not in by_name or len(by_name) != len(headers):
-            return None
-        head = path, query, headers, int(size)
+        head = self._read_head(raw)
         if unknown == self._headers.unknown and len(raw) <= _HEAD_BYTES:
-            # Each of its headers has been seen before: so it may well come again as a whole.
+            # None of its headers is new: so it may well come again as a whole.
             if len(self._heads) >= _REMEMBERED:
                 self._heads.clear()
             self._heads[raw] = head
         return head
 
+    def _read_head(self, raw: bytes) -> _Head | None:
+        lines = raw.split(b"\r\n")
+        target = self._targets[lines.pop(0)]
+        if target is _NO_TARGET:
+            return None
+        headers = tuple(map(self._headers.__getitem__, lines))
+        by_name = dict(headers)
+        size = by_name.get(b"content-length")
+        if size is None or b"host" not in by_name or b"" in by_name:
+            return None
+        if len(by_name) != len(headers):  # what comes twice is for the parser to judge
+            return None
+        return *target, headers, int(size)
+
     def _read_target(self, line: bytes) -> tuple[str, bytes]:
         match = self._target(line)
-        if match is None:
-            raise _NotPlain
-        return match[1].decode("ascii"), match[2] or b""
+        return _NO_TARGET if match is None else (match[1].decode("ascii"), match[2] or b"")
 
 
 def _read_header(line: bytes) -> tuple[bytes, bytes]:
     match = _HEADER(line)
     if match is None:
-        raise _NotPlain
+        return _NO_HEADER
     name, value = match[1].lower(), match[2]
     allowed = _PLAIN_VALUE.get(name)
     if allowed is not None and allowed(value) is None:
-        raise _NotPlain
+        return _NO_HEADER
     return name, value
 
 
