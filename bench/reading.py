@@ -14,8 +14,10 @@ import asyncio
 import json
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from os import urandom
 from typing import Any, Final
 
 from uvicorn.server import ServerState
@@ -29,8 +31,8 @@ from arifa.outcome import Outcome
 from arifa.signing import Credentials
 from arifa.testing.genuine import NOW_US, PEER, full_credentials, limited, plain_notification
 from arifa.web.direct import Exchange, direct_protocol
-from arifa.web.protocol import Limits
-from arifa.wire import WireRequest, WireResponse
+from arifa.web.protocol import LimitedProtocol, Limits
+from arifa.wire import Headers, WireRequest, WireResponse
 
 BATCH: Final = 200
 RECEIVED: Final = ("cbs", "jenga", "kcb", "kcb/till", "credit_bank", "xente", "standard_webhooks")
@@ -165,7 +167,11 @@ class _Transport(asyncio.Transport):
 
 
 def http(repeats: int) -> dict[str, float]:
-    """A request through the server's protocol and its answer back, with nothing between them."""
+    """A request through the server's protocol and its answer back, with nothing between them.
+
+    `exchange` is one whose head comes again and again, `signed` one with another long header each
+    time, as behind a signature; `parsed` and `parsed_signed` are the same through the parser.
+    """
     answer = WireResponse(200, b'{"statusCode":0}', ((b"content-type", b"application/json"),))
 
     class Handler:
@@ -175,21 +181,34 @@ def http(repeats: int) -> dict[str, float]:
             assert exchange.body
             exchange.respond(answer)
 
-    return {"exchange": asyncio.run(_http(Handler(), repeats))}
+    same = [_posted(_HEADERS)] * BATCH
+    signed = [_posted((*_HEADERS, (b"signature", b64encode(urandom(256))))) for _ in range(BATCH)]
+    parsing = LimitedProtocol.data_received
+    return {
+        "exchange": asyncio.run(_http(Handler(), same, repeats)),
+        "signed": asyncio.run(_http(Handler(), signed, repeats)),
+        "parsed": asyncio.run(_http(Handler(), same, repeats, data_received=parsing)),
+        "parsed_signed": asyncio.run(_http(Handler(), signed, repeats, data_received=parsing)),
+    }
 
 
-async def _http(handler: Any, repeats: int) -> float:
+def _posted(headers: Headers) -> bytes:
+    request = WireRequest(b'{"a": "b"}' * 40, headers, target="/ipn/abcdefghijklmnop")
+    return request.to_bytes()
+
+
+async def _http(handler: Any, requests: list[bytes], repeats: int, **methods: Any) -> float:
     from bare import config
     from bare import handler as bare_handler
 
-    server = config(bare_handler, direct_protocol(Limits(), "/ipn/", handler))
+    made = type("Made", (direct_protocol(Limits(), "/ipn/", handler),), methods)
+    server = config(bare_handler, made)
     server.load()
-    protocol = server.http_protocol_class(server, ServerState(), {})
+    state = ServerState()
+    state.default_headers = [(b"date", b"Mon, 01 Jan 2024 00:00:00 GMT")]
+    protocol = server.http_protocol_class(server, state, {})
     protocol.connection_made(_Transport())
-    raw = replace(
-        WireRequest(body=b'{"a": "b"}' * 40, headers=_HEADERS), target="/ipn/abcdefghijklmnop"
-    ).to_bytes()
-    return least_us(protocol.data_received, [[raw] * BATCH] * repeats)
+    return least_us(protocol.data_received, [requests] * repeats)
 
 
 def main() -> int:

@@ -66,8 +66,9 @@ over a slow line is not cut, and an answer to a bank, always smaller, must be re
 RELIED_ON: Final = {
     "uvicorn.protocols.http.httptools_impl.HttpToolsProtocol": (
         # Attributes of a connection.
-        *("client", "cycle", "flow", "headers", "loop", "parser", "pipeline", "server_state"),
-        *("timeout_keep_alive", "transport", "url"),
+        *("client", "cycle", "flow", "headers", "loop", "parser", "pipeline", "scope"),
+        *("limit_concurrency", "root_path", "server_state", "timeout_keep_alive"),
+        *("transport", "url"),
         # Methods overridden, or called.
         *("connection_lost", "connection_made", "data_received", "on_body"),
         *("on_headers_complete", "on_message_complete", "on_response_complete"),
@@ -376,6 +377,24 @@ class LimitedProtocol(HttpToolsProtocol):
         lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
         return b"\r\n".join(lines) + b"\r\n\r\n"
 
+    def _is_free(self) -> bool:
+        """Whether nothing is under way: the next byte that comes begins a request, and nobody
+        waits for an answer."""
+        # uvicorn declares both never None. They are before the first request, and `scope` is made
+        # by the first byte of each.
+        scope: Any = self.scope
+        cycle: Any = self.cycle
+        if scope is not None or self._phase == _DONE:
+            return False
+        return cycle is None or cycle.response_complete is True
+
+    def _has_read(self, cycle: Any) -> None:
+        """Note a whole request that was read past the parser, by a connection that `_is_free`.
+
+        `cycle` stands for it until it is answered, as uvicorn's own would.
+        """
+        self.cycle, self._phase, self._room = cycle, _IDLE, self._max_head
+
     # The parser's callbacks
 
     def on_headers_complete(self) -> None:
@@ -428,6 +447,7 @@ class LimitedProtocol(HttpToolsProtocol):
         _base_message_complete(self)
         self._phase = _IDLE
         self.url = b""
+        self.scope = None  # type: ignore[assignment]  # until the next request's first byte
 
     def on_response_complete(self) -> None:
         if self.pipeline or self.transport.is_closing():
