@@ -60,8 +60,8 @@ class Judged:
         # The first key is the primary one. Keys are the source's merchant's, whoever the money is
         # routed to: an unproven account must not make a payment a new one.
         self.keys: list[Key] = [(owner, key_of(scope, identity.primary))]
-        if identity.secondary:
-            self.keys += [(owner, key_of(scope, other)) for other in identity.secondary]
+        for other in identity.secondary:
+            self.keys.append((owner, key_of(scope, other)))
         self.insertion = _CREATED
         self.notification = ""
         self.merchant = owner if not source.routes else routed(source, reading)
