@@ -216,7 +216,7 @@ class Xente(Dialect):
                 account=fields.text(message.name(_ACCOUNT)),
                 occurred_at=at,
                 occurred_text=text,
-                extra={**fields.rest(), **inner.rest(), **message.unclear},
+                extra={**fields.rest(inner), **message.unclear},
                 doubts=tuple(fields.doubts),
                 held=held,
             )
