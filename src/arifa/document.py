@@ -117,12 +117,13 @@ def _texts_of(found: dict[str, Any], body: bytes) -> int:
     containers: list[Any] = [found]
     for container in containers:
         texts += len(container)
-        items: Iterable[Any] = container
+        places: Iterable[tuple[Any, Any]]
         if type(container) is dict:
             texts += len(container)
-            items = container.values()
-        has_whole = False
-        for item in items:
+            places = container.items()
+        else:
+            places = enumerate(container)
+        for place, item in places:
             if type(item) is str:
                 continue
             texts -= 1
@@ -130,30 +131,28 @@ def _texts_of(found: dict[str, Any], body: bytes) -> int:
                 continue
             kind = type(item)
             if kind is int:
-                has_whole = True
+                container[place] = _whole(item, body)
             elif kind is dict or kind is list:
                 containers.append(item)
             elif kind is Number and len(item) > NUMBER_DIGITS_MAX:
                 raise Unreadable("a number is too long")
-        if has_whole:
-            _restore_whole(container, body)
     if len(containers) > DEPTH_MAX:
         raise Unreadable("it may be too deep")
     return texts
 
 
-def _restore_whole(container: Any, body: bytes) -> None:
-    """Make the whole numbers what was sent: they are written in one way only, but for a zero.
+def _whole(number: int, body: bytes) -> Number:
+    """A whole number as it was sent: it is written in one way only, but for a zero.
 
     Raises:
         Unreadable: as `_texts_of`.
     """
-    is_list = type(container) is list
-    for place, item in enumerate(container) if is_list else container.items():
-        if type(item) is int:
-            if item == 0 and _MINUS_ZERO.search(body):
-                raise Unreadable("a zero may have been a minus zero")
-            container[place] = _number(str(item))
+    if number == 0 and _MINUS_ZERO.search(body):
+        raise Unreadable("a zero may have been a minus zero")
+    text = str(number)
+    if len(text) > NUMBER_DIGITS_MAX:
+        raise Unreadable("a number is too long")
+    return Number(text)
 
 
 def _decode_any(body: bytes) -> JsonValue:
