@@ -230,6 +230,22 @@ def test_the_short_way_agrees_with_the_long_one_or_says_nothing(body: bytes) -> 
     assert short in (None, long)
 
 
+@effort(300)
+@given(
+    st.binary(max_size=200)
+    | st.sampled_from(HOSTILE_BODIES)
+    | st.text(max_size=20).map(
+        lambda text: f'{{"{text}":["{text}"]}}'.encode("utf-8", "surrogatepass")
+    )
+)
+def test_what_escapes_nothing_says_nothing_that_cannot_be_stored(body: bytes) -> None:
+    with contextlib.suppress(Unreadable):
+        value = decode(body.replace(b"\\", b""))
+
+        assert "\\u0000" not in json.dumps(value)
+        json.dumps(value, ensure_ascii=False).encode()
+
+
 PLAIN = [
     b'{"a":"b"}',
     b'{ "a" : 15, "b": -1.50, "c": null, "d": true, "e": [1, "x", {"f": "13:15"}], "g": {} }',

@@ -22,6 +22,9 @@ MEMBERS_MAX: Final = 500
 STRING_CHARACTERS_MAX: Final = 8192
 NUMBER_DIGITS_MAX: Final = 64
 
+ESCAPE: Final = 0x5C
+"""The backslash. A JSON text without one can neither say a NUL nor half a character: its texts can
+all be stored."""
 
 _BRACKET: Final = re.compile(rb"[\[\]{}]")
 _MINUS_ZERO: Final = re.compile(rb"-0[\s,}\]]")
@@ -81,7 +84,7 @@ def is_plain(body: bytes) -> bool:
     Its texts are then what stands between its quotes: none of them too long, none with a NUL.
     """
     size = len(body)
-    if size > STRING_CHARACTERS_MAX or b"\\" in body:
+    if size > STRING_CHARACTERS_MAX or ESCAPE in body:
         return False
     # Fewer bytes than that have no room for too many members.
     return size <= 2 * MEMBERS_MAX or max(body.count(b","), body.count(b":")) <= MEMBERS_MAX
@@ -96,44 +99,60 @@ def _decode_plain(body: bytes) -> JsonObject | None:
     if not is_plain(body):
         return None
     try:
-        found = _PLAIN(str(body, "utf-8"))
-        if type(found) is not dict:
+        found = _PLAIN(body if body.isascii() else body.decode())
+        if type(found) is not dict or _texts_of(found, body) * 2 != body.count(b'"'):
             return None
-        zeros: list[object] = []
-        texts = len(found) + _settled(found, found.items(), 1, zeros)
     except (ValueError, RecursionError, msgspec.DecodeError, Unreadable):
-        return None
-    if texts * 2 != body.count(b'"') or (zeros and _MINUS_ZERO.search(body)):
         return None
     return found
 
 
-def _settled(
-    container: Any, places: Iterable[tuple[Any, Any]], depth: int, zeros: list[object]
-) -> int:
-    """How many texts a container holds, its keys aside; its whole numbers become what was sent.
-
-    They are written in one way only, but for 0, which may have been -0: each is added to `zeros`.
+def _texts_of(found: dict[str, Any], body: bytes) -> int:
+    """How many texts an object holds, keys among them; its whole numbers become what was sent.
 
     Raises:
-        Unreadable: it is too deep, or a number is too long.
+        Unreadable: it may be too deep, a number is too long, or a zero may have been a minus zero.
     """
-    if depth > DEPTH_MAX:
-        raise Unreadable(f"the body is nested deeper than {DEPTH_MAX}")
     texts = 0
-    for place, item in places:
-        kind = type(item)
-        if kind is str:
-            texts += 1
-        elif kind is int:
-            container[place] = _number(str(item))
-            if item == 0:
-                zeros.append(item)
-        elif kind is dict:
-            texts += len(item) + _settled(item, item.items(), depth + 1, zeros)
-        elif kind is list:
-            texts += _settled(item, enumerate(item), depth + 1, zeros)
+    containers: list[Any] = [found]
+    for container in containers:
+        texts += len(container)
+        places: Iterable[tuple[Any, Any]]
+        if type(container) is dict:
+            texts += len(container)
+            places = container.items()
+        else:
+            places = enumerate(container)
+        for place, item in places:
+            if type(item) is str:
+                continue
+            texts -= 1
+            if item is None:
+                continue
+            kind = type(item)
+            if kind is int:
+                container[place] = _whole(item, body)
+            elif kind is dict or kind is list:
+                containers.append(item)
+            elif kind is Number and len(item) > NUMBER_DIGITS_MAX:
+                raise Unreadable("a number is too long")
+    if len(containers) > DEPTH_MAX:
+        raise Unreadable("it may be too deep")
     return texts
+
+
+def _whole(number: int, body: bytes) -> Number:
+    """A whole number as it was sent: it is written in one way only, but for a zero.
+
+    Raises:
+        Unreadable: as `_texts_of`.
+    """
+    if number == 0 and _MINUS_ZERO.search(body):
+        raise Unreadable("a zero may have been a minus zero")
+    text = str(number)
+    if len(text) > NUMBER_DIGITS_MAX:
+        raise Unreadable("a number is too long")
+    return Number(text)
 
 
 def _decode_any(body: bytes) -> JsonValue:
@@ -161,7 +180,10 @@ def decode_object(body: bytes) -> JsonObject:
     Raises:
         Unreadable: as `decode`, or the text is not an object.
     """
-    value = decode(body)
+    found = _decode_plain(body)
+    if found is not None:
+        return found
+    value = _decode_any(body)
     if not isinstance(value, dict):
         raise Unreadable("the body is JSON, but not an object")
     return value
@@ -221,5 +243,5 @@ def _as_sent(value: object) -> msgspec.Raw:
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 
-_PLAIN: Final = msgspec.json.Decoder(float_hook=_number).decode
+_PLAIN: Final = msgspec.json.Decoder(float_hook=Number).decode
 _ENCODE: Final = msgspec.json.Encoder(enc_hook=_as_sent).encode

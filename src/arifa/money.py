@@ -45,6 +45,9 @@ class Money(NamedTuple):
     def __str__(self) -> str:
         return f"{self.text()} {self.currency}"
 
+    def __abs__(self) -> Money:
+        return self if self.minor >= 0 else Money(-self.minor, self.currency)
+
     def text(self) -> str:
         """The amount in major units with the currency's own decimals: `"100.00"`, `"1000"`."""
         return decimal_text(self.minor, EXPONENT[self.currency])
@@ -74,6 +77,9 @@ def is_decimal(text: str) -> bool:
     return bool(_AMOUNT.fullmatch(text) or _GROUPED.fullmatch(text))
 
 
+# Prices repeat: the same few make up most of a day. Only what was read is remembered, and that is
+# short.
+@lru_cache(maxsize=4096)
 def read_amount(text: str, currency: str) -> Money:
     """Read major units, `"100"`, `"100.00"` or `"20,000.00"`, as money of `currency`.
 
@@ -82,10 +88,6 @@ def read_amount(text: str, currency: str) -> Money:
     Raises:
         Unreadable: not an amount, an unknown currency, or decimals that the currency lacks.
     """
-    return _read(text, currency) if len(text) <= _REMEMBERED_MAX else _reading(text, currency)
-
-
-def _reading(text: str, currency: str) -> Money:
     exponent = EXPONENT.get(currency)
     if exponent is None:
         raise Unreadable("the currency is not an ISO 4217 code")
@@ -101,8 +103,3 @@ def _reading(text: str, currency: str) -> Money:
     if minor > MINOR_MAX:
         raise Unreadable("the amount is beyond 63 bits of minor units")
     return Money(-minor if sign == "-" else minor, currency)
-
-
-# Prices repeat: the same few make up most of a day. Long texts are not kept.
-_REMEMBERED_MAX: Final = 24
-_read: Final = lru_cache(maxsize=4096)(_reading)

@@ -48,14 +48,28 @@ _TOKEN: Final = re.compile("|".join(_PIECE))
 # The names that Java's Date.toString writes for the zones of the region; any other is doubted.
 _ZONE_HOURS: Final = {"EAT": 3, "CAT": 2, "WAT": 1, "SAST": 2, "UTC": 0, "GMT": 0}
 
-ISO_PATTERNS: Final = (
-    "YYYY-MM-DDThh:mm:ssffZ",
-    "YYYY-MM-DDThh:mm:ssff",
-    "YYYY-MM-DD hh:mm:ssffZ",
-    "YYYY-MM-DD hh:mm:ssff",
-    "YYYY-MM-DDThh:mmZ",
-    "YYYY-MM-DDThh:mm",
-    "YYYY-MM-DD hh:mm",
+
+class Patterns(tuple[str, ...]):
+    """Patterns in the order in which they are tried.
+
+    Told apart as objects, so that what is remembered is found without a look at each of them.
+    """
+
+    __slots__ = ()
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+
+ISO_PATTERNS: Final = Patterns(
+    (
+        "YYYY-MM-DDThh:mm:ssffZ",
+        "YYYY-MM-DDThh:mm:ssff",
+        "YYYY-MM-DD hh:mm:ssffZ",
+        "YYYY-MM-DD hh:mm:ssff",
+        "YYYY-MM-DDThh:mmZ",
+        "YYYY-MM-DDThh:mm",
+        "YYYY-MM-DD hh:mm",
+    )
 )
 
 
@@ -96,7 +110,8 @@ def read_local(
     """
     if len(text) > _TEXT_MAX:
         return None, "is in no known form of a date"
-    return _read(text, tuple(patterns), local_zone)
+    known = patterns if type(patterns) is Patterns else tuple(patterns)
+    return _read(text, known, local_zone)
 
 
 @lru_cache(maxsize=4096)

@@ -60,10 +60,11 @@ class WireRequest:
         Raises:
             Unreadable: as `document.decode_object`.
         """
-        if self._decoded is None:
-            object.__setattr__(self, "_decoded", decode_object(self.body))
-        assert self._decoded is not None
-        return self._decoded
+        decoded = self._decoded
+        if decoded is None:
+            decoded = decode_object(self.body)
+            object.__setattr__(self, "_decoded", decoded)
+        return decoded
 
     def values(self, name: bytes) -> list[bytes]:
         """Every value of the header `name` (lower case)."""

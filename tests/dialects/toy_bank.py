@@ -51,7 +51,7 @@ class ToyBank(Dialect):
     cases: ClassVar = {"payment": Case(title="a payment", body=TOY_SAMPLE)}
 
     def read(self, verified: Verified, profile: Profile) -> list[Reading] | Query:
-        fields = Fields(verified.document())
+        fields = verified.fields()
         fields.raw("mac")
         return [
             Reading(

@@ -14,12 +14,26 @@ from hypothesis import strategies as st
 from arifa.document import JsonObject, decode_object
 from arifa.errors import Refused, Unreadable
 from arifa.signing import Credentials, HmacBody, HmacFields
+from arifa.signing.mac import keyed_hash
 from arifa.testing.alterations import flipped_bits
 from arifa.testing.strategies import effort
 from tests.signing.proofs import BODY, NOW_US, passes, refuses, request
 
 CREDENTIALS = Credentials(secrets=(b"new \xff secret", b"old secret"))
 NEW, OLD = CREDENTIALS.secrets
+
+
+@effort(100)
+@given(
+    st.binary(max_size=300),
+    st.binary(min_size=1, max_size=300),
+    st.sampled_from(["md5", "sha1", "sha256", "sha384", "sha512", "sha3_256", "blake2b"]),
+)
+def test_the_keyed_hash_is_that_of_the_standard_library(
+    message: bytes, key: bytes, algorithm: str
+) -> None:
+    for _ in range(2):
+        assert keyed_hash(key, message, algorithm) == hmac.digest(key, message, algorithm)
 
 
 class TestBody:

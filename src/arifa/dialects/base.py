@@ -20,10 +20,12 @@ from typing import ClassVar, Final, final
 
 from msgspec import Struct, structs
 
-from arifa.document import JsonObject, decode_object, encode
+from arifa.dialects.fields import Fields
+from arifa.document import ESCAPE, JsonObject, decode_object, encode
 from arifa.errors import ArifaError, CannotExpress, NotGenuine, Refused, Unreadable
 from arifa.feed import Profile
 from arifa.notification import (
+    PAYMENT,
     READING_FIELDS,
     Direction,
     Kind,
@@ -79,6 +81,16 @@ class Verified(Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.seal is not _SEAL:
             raise TypeError("a Verified is made by Dialect.verify, and by nothing else")
+
+    def fields(self) -> Fields:
+        """The content as one JSON object, for reading what it says.
+
+        Raises:
+            Unreadable: it is not one.
+        """
+        content, request = self.content, self.request
+        document = request.document() if content is request.body else decode_object(content)
+        return Fields(document, None, "", ESCAPE not in content)
 
     def document(self) -> JsonObject:
         """The content as one JSON object.
@@ -174,11 +186,14 @@ class Dialect(ABC):
     delays: ClassVar[tuple[int, ...] | None] = None
 
     _has_optional: ClassVar[bool] = False
+    _has_basic: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls._has_optional = any(proof.is_optional for proof in getattr(cls, "proofs", ()))
-        if not getattr(cls, "proofs", ()):
+        proofs = getattr(cls, "proofs", ())
+        cls._has_optional = any(proof.is_optional for proof in proofs)
+        cls._has_basic = any(type(proof) is Basic for proof in proofs)
+        if not proofs:
             raise TypeError(
                 f"the dialect {cls.__name__} declares no proof; say Unproven(reason) if it has none"
             )
@@ -203,14 +218,18 @@ class Dialect(ABC):
             except Exception as error:
                 # Whatever a hostile header sets off in a library, it is a refusal and no more.
                 raise NotGenuine(f"the proof could not be read ({type(error).__name__})") from error
-            content = content if inner is None else inner
-            covers |= proof.covers
+            if inner is not None:
+                content = inner
+            # Mostly there is one proof: no new set then, whose hash would have to be found anew.
+            covers = covers | proof.covers if covers else proof.covers
         return Verified(request, content, covers, _SEAL)
 
     @final
     def controls(self, credentials: Credentials) -> Iterable[Proof]:
         """The proofs to run: the dialect's, then the source's own Basic and address list."""
-        if not self._has_optional and credentials.username is None and not credentials.addresses:
+        if not (self._has_optional or credentials.addresses) and (
+            credentials.username is None or self._has_basic
+        ):
             return self.proofs
         declared = [proof for proof in self.proofs if proof.applies(credentials)]
         kinds = {type(proof) for proof in declared}
@@ -278,7 +297,12 @@ class Dialect(ABC):
             if type(self).answer is Dialect.answer:
                 raise Unreadable(f"{self.name} has no words to answer a question with")
             return readings
-        return [_judged(reading, verified.covers) for reading in readings]
+        if type(readings) is not list:
+            # Nothing forbids another package to give its readings one by one.
+            readings = list(readings)
+        for reading in readings:
+            _judge(reading, verified.covers)
+        return readings
 
     @final
     def receive(
@@ -529,24 +553,35 @@ def _outside(
     return names, attrgetter(*names), tuple(_EMPTY.get(name) for name in names)
 
 
-def _judged(reading: Reading, covers: frozenset[str]) -> Reading:
-    """The reading with its unproven fields named, and held where it may not count yet."""
-    uncovered: tuple[str, ...] = ()
+def _judge(reading: Reading, covers: frozenset[str]) -> None:
+    """Name the reading's unproven fields, and hold it where it may not count yet.
+
+    It has just been made and nobody has seen it: this is the last step of making it.
+    """
+    is_kind_proven = True
     if "*" not in covers:
         names, taken_from, absent = _outside(covers)
-        uncovered = tuple(compress(names, map(ne, taken_from(reading), absent)))
-    held = reading.held
-    if held is None:
-        if reading.amount is None:
-            held = "the amount or its currency cannot be read for certain"
-        elif _REPLACED in (reading.bank_reference or ""):
-            held = "its reference holds a character that cannot be kept, so it may not be its own"
-        elif reading.kind is _UNKNOWN:
-            held = "the bank's word for what happened is not known"
-        elif reading.kind in BACKWARDS and "kind" in uncovered:
-            held = f"no proof covers that this is a {reading.kind.value}"
-    # What the hub before could not prove stays so, although its own signature covers everything.
-    unproven = uncovered or reading.unproven
-    if unproven == reading.unproven and held == reading.held:
-        return reading
-    return structs.replace(reading, unproven=unproven, held=held)
+        unproven = tuple(compress(names, map(ne, taken_from(reading), absent)))
+        # What the hub before could not prove stays so, although its signature covers everything.
+        if unproven:
+            structs.force_setattr(reading, "unproven", unproven)
+            is_kind_proven = "kind" not in unproven
+    if reading.held is None:
+        held = _why_held(reading, is_kind_proven)
+        if held is not None:
+            structs.force_setattr(reading, "held", held)
+
+
+def _why_held(reading: Reading, is_kind_proven: bool) -> str | None:
+    kind = reading.kind
+    if reading.amount is None:
+        return "the amount or its currency cannot be read for certain"
+    if _REPLACED in (reading.bank_reference or ""):
+        return "its reference holds a character that cannot be kept, so it may not be its own"
+    if kind is PAYMENT:
+        return None
+    if kind is _UNKNOWN:
+        return "the bank's word for what happened is not known"
+    if kind in BACKWARDS and not is_kind_proven:
+        return f"no proof covers that this is a {kind.value}"
+    return None

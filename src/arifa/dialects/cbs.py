@@ -60,13 +60,14 @@ from arifa.notification import (
 )
 from arifa.outcome import RECEIVED, STATUS, Outcome
 from arifa.signing import HmacFields
-from arifa.timestamp import ISO_PATTERNS, to_local
+from arifa.timestamp import ISO_PATTERNS, Patterns, to_local
 from arifa.wire import WireRequest, WireResponse
 
-_DATES: Final = ("DD/MM/YYYY hh:mm:ss", "DD/MM/YYYY hh:mm", "DD/MM/YYYY", *ISO_PATTERNS)
+_DATES: Final = Patterns(("DD/MM/YYYY hh:mm:ss", "DD/MM/YYYY hh:mm", "DD/MM/YYYY", *ISO_PATTERNS))
 _AMOUNT: Final = re.compile(r"(-?)([0-9]{1,15})(?:\.([0-9]{1,8}))?", re.ASCII)
 _YES: Final = frozenset({"true", "1", "yes"})
 _NO: Final = frozenset({"false", "0", "no"})
+_SIGNED: Final = ("InvoiceNumber", "PaymentRef", "AmountPaid", "RequestReference")
 _SUCCESS: Final = "0000"
 _CODES: Final = {
     Outcome.NOT_GENUINE: ("PPS1", "Mac", "Invalid Signature"),
@@ -119,23 +120,21 @@ def _signed_texts(document: JsonObject) -> list[bytes]:
     Raises:
         Unreadable: one of the four fields is not a text or a plain decimal number.
     """
-    invoice = _signed_text(document, "InvoiceNumber")
-    reference = _signed_text(document, "PaymentRef")
-    request = _signed_text(document, "RequestReference")
-    amounts = _two_decimals(_signed_text(document, "AmountPaid"))
+    said: list[str] = []
+    for name in _SIGNED:
+        value = document.get(name)
+        if value is None:
+            value = ""
+        elif not isinstance(value, str):
+            raise Unreadable(f"{name} is not a text")
+        said.append(value)
+    invoice, reference, amount, request = said
     try:
-        return [f"{invoice}{reference}{amount}{request}".encode() for amount in amounts]
+        return [
+            f"{invoice}{reference}{rounded}{request}".encode() for rounded in _two_decimals(amount)
+        ]
     except UnicodeEncodeError:
         raise Unreadable("a text holds half a character (a lone surrogate)") from None
-
-
-def _signed_text(document: JsonObject, name: str) -> str:
-    value = document.get(name)
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise Unreadable(f"{name} is not a text")
-    return value
 
 
 @lru_cache(maxsize=4096)
@@ -209,7 +208,7 @@ class Cbs(Dialect):
 
     def read(self, verified: Verified, profile: Profile) -> list[Reading]:
         """One payment or reversal."""
-        fields = Fields(verified.document())
+        fields = verified.fields()
         sent: dict[str, str] = {}
         signed = _amount(fields, profile.currency, sent)
         kind, direction = _kind(fields, sent)
@@ -224,7 +223,7 @@ class Cbs(Dialect):
                 kind=kind,
                 direction=direction,
                 status=status,
-                amount=None if signed is None else Money(abs(signed.minor), signed.currency),
+                amount=None if signed is None else abs(signed),
                 bank_reference=bank_reference,
                 end_to_end_id=_reference(fields, "InvoiceNumber", sent),
                 related_reference=_reference(fields, "RequestReference", sent),
@@ -346,7 +345,9 @@ def _reference(fields: Fields, name: str, sent: dict[str, str]) -> str | None:
 
 def _as_signed(reading: Reading, name: str, value: str | None) -> str:
     """The member as the Mac is over it: the untrimmed original where there was one."""
-    original = reading.extra.get(name, "")
+    original = reading.extra.get(name)
+    if original is None:
+        return value or ""
     return original if original.strip() == (value or "") else (value or "")
 
 
@@ -405,7 +406,10 @@ def _status(fields: Fields, sent: dict[str, str]) -> tuple[Status, str | None]:
 
 def _word(fields: Fields, name: str, default: str) -> str:
     """The member as text, the default where it is absent; of another type, no known word."""
-    return default if fields.raw(name) in (None, "") else fields.text(name) or "?"
+    text = fields.text(name)
+    if text is not None:
+        return text
+    return default if fields.raw(name) in (None, "") else "?"
 
 
 def _date(reading: Reading, profile: Profile) -> str:

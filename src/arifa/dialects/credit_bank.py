@@ -172,7 +172,7 @@ class CreditBank(Dialect):
 
     def read(self, verified: Verified, profile: Profile) -> list[Reading] | Query:
         """One event on an account."""
-        fields = Fields(verified.document())
+        fields = verified.fields()
         data = fields.nested("data")
         (kind, direction), kept = _event(data)
         # Not on the page; but a currency that is there must not be read as the source's.
@@ -197,7 +197,7 @@ class CreditBank(Dialect):
                 occurred_at=at,
                 occurred_text=text,
                 held=_why_held(kind, reference),
-                extra={**fields.rest(), **data.rest(), **kept},
+                extra={**fields.rest(data), **kept},
                 doubts=tuple(fields.doubts),
             )
         ]

@@ -18,16 +18,24 @@ _REPLACEMENT: Final = "\ufffd"
 
 
 class Fields:
-    """The members of one object. `doubts` is shared by the objects of one message."""
+    """The members of one object. `doubts` is shared by the objects of one message.
 
-    __slots__ = ("_members", "_taken", "doubts", "prefix")
+    `is_storable`: its texts are known to hold no character that cannot be stored. `left` are the
+    members that nobody has taken yet.
+    """
+
+    __slots__ = ("_is_storable", "_members", "doubts", "left", "prefix")
 
     def __init__(
-        self, members: JsonObject, doubts: list[str] | None = None, prefix: str = ""
+        self,
+        members: JsonObject,
+        doubts: list[str] | None = None,
+        prefix: str = "",
+        is_storable: bool = False,
     ) -> None:
         self._members = members
-        # Only names that are there: so their number tells whether any is left.
-        self._taken: set[str] = set()
+        self.left = members.copy()
+        self._is_storable = is_storable
         self.doubts: list[str] = [] if doubts is None else doubts
         self.prefix = prefix
 
@@ -37,27 +45,27 @@ class Fields:
 
     def raw(self, name: str) -> JsonValue:
         """The member as decoded; None where it is absent."""
-        value = self._members.get(name)
-        if value is not None:
-            self._taken.add(name)
-        return value
+        self.left.pop(name, None)
+        return self._members.get(name)
 
     def text(self, name: str, *, strip: bool = True) -> str | None:
         """The member as text: a number as it was sent; empty and absent alike are None."""
-        value = self._members.get(name)
+        value = self.left.pop(name, None)
+        if type(value) is str and self._is_storable:
+            # So are nearly all.
+            return (value.strip() if strip else value) or None
         if value is None:
-            return None
-        self._taken.add(name)
+            # Absent, or taken before.
+            value = self._members.get(name)
+            if value is None:
+                return None
         if not isinstance(value, str):
             return self._unlike_text(name, value)
-        if strip:
-            # Also makes a plain text of a `Number`.
-            value = value.strip()
-        if not value:
-            return None
-        if not value.isascii() or "\x00" in value:
-            return self._storable(name, value)
-        return value if type(value) is str else str(value)
+        # Both make a plain text of a `Number`.
+        value = value.strip() if strip else str(value)
+        if self._is_storable or not value:
+            return value or None
+        return self._storable(name, value)
 
     def _unlike_text(self, name: str, value: JsonValue) -> str | None:
         if isinstance(value, bool):
@@ -86,17 +94,20 @@ class Fields:
         """
         value = self.text(name)
         if value is None:
-            raise Unreadable(f"the message has no {self.prefix}{name}")
+            raise self._without(name)
         return value
+
+    def _without(self, name: str) -> Unreadable:
+        return Unreadable(f"the message has no {self.prefix}{name}")
 
     def nested(self, name: str) -> Fields:
         """The member as an object of its own; absent or of another type reads as empty."""
-        value = self.raw(name)
-        if isinstance(value, dict):
-            return Fields(value, self.doubts, f"{self.prefix}{name}.")
-        if value is not None:
-            self.doubt(name, "is not an object")
-        return Fields({}, self.doubts, f"{self.prefix}{name}.")
+        value = self.left.pop(name, None) or self._members.get(name)
+        if not isinstance(value, dict):
+            if value is not None:
+                self.doubt(name, "is not an object")
+            value = {}
+        return Fields(value, self.doubts, f"{self.prefix}{name}.", self._is_storable)
 
     def has_object(self, name: str) -> bool:
         """Whether the member is there and an object: for telling shapes apart."""
@@ -132,7 +143,9 @@ class Fields:
 
     def signed_amount(self, name: str, currency: str) -> Money | None:
         """As `amount`, for a bank whose amounts may be negative."""
-        text = self.required(name)
+        text = self.text(name)
+        if text is None:
+            raise self._without(name)
         try:
             return read_amount(text, currency)
         except Unreadable as error:
@@ -154,23 +167,28 @@ class Fields:
             self.doubt(name, doubt)
         return at, text
 
-    def rest(self) -> dict[str, str]:
-        """The members that nobody took, as text, by their full names; at most a hundred."""
+    def rest(self, *others: Fields) -> dict[str, str]:
+        """The members that nobody took, as text, by their full names; at most a hundred of each.
+
+        `others` are further objects of the message, whose rest is to be kept with this one's.
+        """
         rest: dict[str, str] = {}
-        if len(self._taken) == len(self._members):
-            return rest
-        for name, value in self._members.items():
-            if name in self._taken or value is None or value == "":
+        prefix, is_storable = self.prefix, self._is_storable
+        for name, value in self.left.items():
+            if value is None or value == "":
                 continue
             if len(rest) >= EXTRA_MAX:
                 self.doubts.append("the message has more fields than are kept")
                 break
             # Doubts name the member by what can be stored of its name, too.
-            clean = self._storable("a field's name", name)
+            clean = name if is_storable else self._storable("a field's name", name)
             if isinstance(value, str) and type(value) is not Number:
-                rest[f"{self.prefix}{clean}"] = self._storable(clean, value)
+                rest[prefix + clean] = value if is_storable else self._storable(clean, value)
             else:
-                rest[f"{self.prefix}{clean}"] = self._as_json(clean, value)
+                rest[prefix + clean] = self._as_json(clean, value)
+        for other in others:
+            if other.left:
+                rest |= other.rest()
         return rest
 
     def _as_json(self, name: str, value: JsonValue) -> str:

@@ -234,7 +234,7 @@ class Jenga(Dialect):
 
     def read(self, verified: Verified, profile: Profile) -> list[Reading] | Query:
         """One payment, in any of the three shapes."""
-        fields = Fields(verified.document())
+        fields = verified.fields()
         customer, transaction = fields.nested("customer"), fields.nested("transaction")
         bank, bill = fields.nested("bank"), fields.nested("bill")
         status, kept = _status(transaction)
@@ -274,14 +274,7 @@ class Jenga(Dialect):
             occurred_at=at,
             occurred_text=text,
             held=_why_held(reference, status, is_certain),
-            extra={
-                **fields.rest(),
-                **customer.rest(),
-                **transaction.rest(),
-                **bank.rest(),
-                **bill.rest(),
-                **kept,
-            },
+            extra={**fields.rest(customer, transaction, bank, bill), **kept},
             doubts=tuple(fields.doubts),
         )
         return [reading]

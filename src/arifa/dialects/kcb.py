@@ -47,17 +47,19 @@ from arifa.notification import (
 )
 from arifa.outcome import NOT_GENUINE, RECEIVED, STATUS, Outcome
 from arifa.signing import RsaSha256
-from arifa.timestamp import ISO_PATTERNS, to_local
+from arifa.timestamp import ISO_PATTERNS, Patterns, to_local
 from arifa.wire import WireRequest, WireResponse
 
 _DIGITS_13: Final = "YYYYMMDDhhmms"
-_DATES: Final = (
-    "YYYYMMDDhhmmss",
-    "YYYYMMDDhhmm",
-    _DIGITS_13,
-    "YYYYMMDD",
-    "DDD MMM DD hh:mm:ss ZZZ YYYY",
-    *ISO_PATTERNS,
+_DATES: Final = Patterns(
+    (
+        "YYYYMMDDhhmmss",
+        "YYYYMMDDhhmm",
+        _DIGITS_13,
+        "YYYYMMDD",
+        "DDD MMM DD hh:mm:ss ZZZ YYYY",
+        *ISO_PATTERNS,
+    )
 )
 _RECEIPT: Final = re.compile(r"[A-Z][A-Z0-9]{9}", re.ASCII)
 _MESSAGES: Final = {
@@ -160,7 +162,7 @@ class Kcb(Dialect):
 
     def read(self, verified: Verified, profile: Profile) -> list[Reading] | Query:
         """One account or till notification, or a question before a payment."""
-        fields = Fields(verified.document())
+        fields = verified.fields()
         if fields.has_object("requestPayload"):
             return [_till(fields, profile)]
         if fields.raw("transactionReference") is None and fields.raw("organizationReference"):
@@ -314,12 +316,7 @@ def _till(fields: Fields, profile: Profile) -> Reading:
         occurred_at=at,
         occurred_text=text,
         extra={
-            **header.rest(),
-            **fields.rest(),
-            **payload.rest(),
-            **primary.rest(),
-            **additional.rest(),
-            **data.rest(),
+            **header.rest(fields, payload, primary, additional, data),
             **({} if is_receipt or not conversation else {_CONVERSATION: conversation}),
         },
         doubts=tuple(fields.doubts),

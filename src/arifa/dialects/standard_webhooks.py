@@ -124,7 +124,7 @@ class StandardWebhooks(Dialect):
 
     def read(self, verified: Verified, profile: Profile) -> list[Reading]:
         """One event: the notification of the hub before; a test has none."""
-        event = Fields(verified.document())
+        event = verified.fields()
         if event.text("type") == TEST_TYPE:
             # It says that the way works: there is no payment in it to read.
             return []
@@ -133,7 +133,7 @@ class StandardWebhooks(Dialect):
         data = event.nested("data")
         identifier = data.required("id")
         reading = _reading(data)
-        extra = {**reading.extra, **event.rest(), **data.rest(), _ID: identifier}
+        extra = {**reading.extra, **event.rest(data), _ID: identifier}
         return [structs.replace(reading, extra=extra, doubts=(*reading.doubts, *event.doubts))]
 
     def write(

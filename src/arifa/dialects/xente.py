@@ -193,7 +193,7 @@ class Xente(Dialect):
 
     def read(self, verified: Verified, profile: Profile) -> list[Reading]:
         """One transaction, in whichever of the four shapes."""
-        message = _Message(_members(verified))
+        message = _Message(_fields(verified))
         fields, inner = message.fields, message.inner()
         kind, status, held = _status(message)
         if message.torn:
@@ -216,7 +216,7 @@ class Xente(Dialect):
                 account=fields.text(message.name(_ACCOUNT)),
                 occurred_at=at,
                 occurred_text=text,
-                extra={**fields.rest(), **inner.rest(), **message.unclear},
+                extra={**fields.rest(inner), **message.unclear},
                 doubts=tuple(fields.doubts),
                 held=held,
             )
@@ -308,14 +308,14 @@ class _Message:
     the bank's own words where they do not make a status.
     """
 
-    __slots__ = ("_members", "_sent", "fields", "torn", "unclear")
+    __slots__ = ("_sent", "fields", "torn", "unclear")
 
-    def __init__(self, members: JsonObject) -> None:
-        self.fields = Fields(members)
-        self._members = members
+    def __init__(self, fields: Fields) -> None:
+        self.fields = fields
         self._sent: dict[str, str] = {}
         self.torn: set[str] = set()
         self.unclear: dict[str, str] = {}
+        members = fields.left
         for name, value in members.items():
             folded = _fold(name)
             if folded not in _KNOWN or value in (None, ""):
@@ -331,7 +331,10 @@ class _Message:
 
     def name(self, names: tuple[str, ...]) -> str:
         """How the first of these that is there is spelled; the first itself where none is."""
-        return next((self._sent[name] for name in names if name in self._sent), names[0])
+        for name in names:
+            if name in self._sent:
+                return self._sent[name]
+        return names[0]
 
     def inner(self) -> Fields:
         """The members of the nested `requestReference`; none where there is none."""
@@ -346,13 +349,13 @@ class _Message:
                 yield spelled, self.fields.text(spelled) or ""
 
 
-def _members(verified: Verified) -> JsonObject:
+def _fields(verified: Verified) -> Fields:
     """The body's members; those of the query where there is no body.
 
     Only what came without an envelope may be in the query: an envelope does not cover it.
     """
     if verified.content.strip() or verified.content is not verified.request.body:
-        return verified.document()
+        return verified.fields()
     query = urlsplit(verified.request.target).query
     # What is not UTF-8 becomes half characters, which `Fields` replaces with a doubt.
     pairs = parse_qsl(
@@ -361,7 +364,7 @@ def _members(verified: Verified) -> JsonObject:
     members: JsonObject = dict(pairs)
     if len(members) != len(pairs):
         raise Unreadable("the query names one key twice")
-    return members
+    return Fields(members)
 
 
 def _status(message: _Message) -> tuple[Kind, Status, str | None]:

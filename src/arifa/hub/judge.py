@@ -51,8 +51,9 @@ class Judged:
     )
 
     def __init__(self, prepared: Prepared, source: Source, reading: Reading) -> None:
-        assert prepared.dialect is not None
-        identity = prepared.dialect.identity(reading)
+        dialect = prepared.dialect
+        assert dialect is not None
+        identity = dialect.identity(reading)
         owner, scope = source.merchant, source.scope
         self.prepared = prepared
         self.reading = reading
@@ -60,12 +61,14 @@ class Judged:
         # The first key is the primary one. Keys are the source's merchant's, whoever the money is
         # routed to: an unproven account must not make a payment a new one.
         self.keys: list[Key] = [(owner, key_of(scope, identity.primary))]
-        if identity.secondary:
-            self.keys += [(owner, key_of(scope, other)) for other in identity.secondary]
+        for other in identity.secondary:
+            self.keys.append((owner, key_of(scope, other)))
         self.insertion = _CREATED
         self.notification = ""
         self.merchant = owner if not source.routes else routed(source, reading)
-        self.held = _held(source, reading)
+        self.held = reading.held
+        if source.account is not None and self.held is None:
+            self.held = _held_elsewhere(source.account, reading)
         self.case_kind = _DOUBTFUL if self.held is None else _kind_of_hold(reading)
         self.against: Known | None = None
         self._packed = pack_reading(reading)
@@ -108,10 +111,8 @@ def routed(source: Source, reading: Reading) -> str:
     return source.merchant
 
 
-def _held(source: Source, reading: Reading) -> str | None:
-    if reading.held is not None:
-        return reading.held
-    if source.account is not None and reading.account not in (None, source.account):
+def _held_elsewhere(account: str, reading: Reading) -> str | None:
+    if reading.account not in (None, account):
         return "it is about another account than the source's"
     return None
 

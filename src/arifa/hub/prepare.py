@@ -44,10 +44,6 @@ class Prepared:
     def __init__(self, token: str, request: WireRequest) -> None:
         self.token = token
         self.request = request
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget the judgement."""
         self.configuration = -1
         self.source: Source | None = None
         self.dialect: Dialect | None = None
@@ -57,15 +53,23 @@ class Prepared:
         self.readings: list[Reading] = []
         self.query: Query | None = None
 
+    def clear(self) -> None:
+        """Forget the judgement."""
+        Prepared.__init__(self, self.token, self.request)
+
 
 def prepare(configuration: Configuration, token: str, request: WireRequest) -> Prepared:
     """Find the source of `token`, prove the request, read it."""
-    return prepare_again(configuration, Prepared(token, request))
+    return _judged(configuration, Prepared(token, request))
 
 
 def prepare_again(configuration: Configuration, prepared: Prepared) -> Prepared:
     """Judge the same request by another configuration. Whoever waits for its answer sees it too."""
     prepared.clear()
+    return _judged(configuration, prepared)
+
+
+def _judged(configuration: Configuration, prepared: Prepared) -> Prepared:
     prepared.configuration = configuration.number
     request, source = prepared.request, configuration.sources.get(prepared.token)
     if source is None:

@@ -92,9 +92,12 @@ def the_only(request: WireRequest, header: bytes) -> bytes:
 
     Two signatures would leave it open which one a proxy or a parser behind us looks at.
     """
-    found = request.values(header)
-    if len(found) != 1:
-        name = header.decode("ascii")
-        how = "is missing" if not found else f"comes {len(found)} times"
-        raise NotGenuine(f"the {name} header {how}")
-    return found[0]
+    size, times, found = len(header), 0, b""
+    for name, value in request.headers:
+        if len(name) == size and name.lower() == header:
+            times += 1
+            found = value
+    if times != 1:
+        how = "is missing" if not times else f"comes {times} times"
+        raise NotGenuine(f"the {header.decode('ascii')} header {how}")
+    return found

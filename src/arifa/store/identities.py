@@ -51,13 +51,15 @@ Values = tuple[str, bytes, str, str, bytes]
 def key_of(scope: str, identity: str) -> bytes:
     """The key of this identity within its scope: at most 48 bytes."""
     said = identity.encode("utf-8", "surrogatepass")
-    digest = blake2b(_within(scope) + said, digest_size=DIGEST_BYTES).digest()
-    return said[:BEGINNING_BYTES] + digest
+    digest = _begun(scope).copy()
+    digest.update(said)
+    return said[:BEGINNING_BYTES] + digest.digest()
 
 
 @lru_cache(1024)
-def _within(scope: str) -> bytes:
-    return scope.encode("utf-8", "surrogatepass") + b"\x1f"
+def _begun(scope: str) -> blake2b:
+    """The digest of a scope, to go on from copies of it."""
+    return blake2b(scope.encode("utf-8", "surrogatepass") + b"\x1f", digest_size=DIGEST_BYTES)
 
 
 def digest_of(key: bytes) -> bytes:
