@@ -78,8 +78,8 @@ class Receiver:
             return self._with_reruns(group)
         except DataRefused:
             return self._bisected(group)
-        except StoreError:
-            return [unavailable(prepared) for prepared in group]
+        except StoreError as error:
+            return _put_off(group, error)
         except Exception as error:  # noqa: BLE001 - one message must not cost the others their answer
             log.error("receive.failed", error=type(error).__name__, at=place_of(error))
             return self._bisected(group)
@@ -162,8 +162,8 @@ class Receiver:
             # Not all was new, or one of them is at fault: from the beginning, and ask.
             self._expects_repeats = True
             return self.receive(group)
-        except StoreError:
-            return [unavailable(prepared) for prepared in group]
+        except StoreError as error:
+            return _put_off(group, error)
         return self._sealed(composed, recorded)
 
     def _committed(self, group: list[Prepared]) -> list[WireResponse | None]:
@@ -255,6 +255,12 @@ def _refusal(prepared: Prepared) -> WireResponse | None:
     return prepared.dialect.acknowledge(
         prepared.request, prepared.outcome, Result(), prepared.source.profile
     )
+
+
+def _put_off(group: list[Prepared], error: StoreError) -> list[WireResponse | None]:
+    """All are told to come again; the log says why."""
+    log.warning("receive.unavailable", requests=len(group), detail=str(error))
+    return [unavailable(prepared) for prepared in group]
 
 
 def unavailable(prepared: Prepared) -> WireResponse:
