@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from arifa.clock import now_us
+from arifa.clock import monotonic, now_us
 from arifa.dialects.base import Result
 from arifa.errors import (
     AlreadyClaimed,
@@ -67,6 +67,8 @@ class Receiver:
         self._head = seals.HeadFile(store.folder, store.writer)
         self._sample = Sample()
         self._expects_repeats = False
+        self._unsaid = 0
+        self._silent_until = 0.0
 
     def prepare(self, token: str, request: WireRequest) -> Prepared:
         """Prove and read by the configuration at hand."""
@@ -79,7 +81,7 @@ class Receiver:
         except DataRefused:
             return self._bisected(group)
         except StoreError as error:
-            return _put_off(group, error)
+            return self._put_off(group, error)
         except Exception as error:  # noqa: BLE001 - one message must not cost the others their answer
             log.error("receive.failed", error=type(error).__name__, at=place_of(error))
             return self._bisected(group)
@@ -163,7 +165,7 @@ class Receiver:
             self._expects_repeats = True
             return self.receive(group)
         except StoreError as error:
-            return _put_off(group, error)
+            return self._put_off(group, error)
         return self._sealed(composed, recorded)
 
     def _committed(self, group: list[Prepared]) -> list[WireResponse | None]:
@@ -208,6 +210,15 @@ class Receiver:
         if recorded.told:
             self.delivered_to(recorded.told)
         return [draft.answer for draft in composed.drafts]
+
+    def _put_off(self, group: list[Prepared], error: StoreError) -> list[WireResponse | None]:
+        """Tell all to come again; the log says why, once a second at most."""
+        self._unsaid += len(group)
+        now = monotonic()
+        if now >= self._silent_until:
+            log.warning("receive.unavailable", requests=self._unsaid, detail=str(error))
+            self._unsaid, self._silent_until = 0, now + 1.0
+        return [unavailable(prepared) for prepared in group]
 
     def _note(self, seal: seals.Seal) -> None:
         try:
@@ -255,12 +266,6 @@ def _refusal(prepared: Prepared) -> WireResponse | None:
     return prepared.dialect.acknowledge(
         prepared.request, prepared.outcome, Result(), prepared.source.profile
     )
-
-
-def _put_off(group: list[Prepared], error: StoreError) -> list[WireResponse | None]:
-    """All are told to come again; the log says why."""
-    log.warning("receive.unavailable", requests=len(group), detail=str(error))
-    return [unavailable(prepared) for prepared in group]
 
 
 def unavailable(prepared: Prepared) -> WireResponse:
