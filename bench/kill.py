@@ -3,8 +3,9 @@
     python bench/kill.py [--runs 20] [--engine sqlite|postgres|both] [--server] [--json]
 
 Each run sends distinct notifications over 64 connections, kills the hub (with `--server`, for
-PostgreSQL, the database server instead) at a random moment with at least 32 requests open, starts
-it again, and compares what the client's own process recorded as acknowledged with the books: each
+PostgreSQL, the database server instead) at a random moment of a random group, which is before the
+load's end on a fast machine and after its beginning on a slow one, with at least 32 requests open,
+starts it again, and compares what the client's own process recorded as acknowledged with the books: each
 is there once, with its delivery; nothing is there twice; the chain of seals is whole. In every
 second run the process that writes for the hub, if there is one, is killed a moment before.
 """
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import random
+import re
 import signal
 import sys
 import tempfile
@@ -37,6 +39,8 @@ from arifa.store.opened import Store, check_sealed, open_store
 from arifa.store.schema import deliveries, notifications
 
 REQUESTS_A_RUN = 12_000
+GROUPS = 10, 120  # of 64 requests at most
+BEGIN_SECONDS = 60
 OPEN_MIN = 32
 TRIES_MAX = 3
 
@@ -116,13 +120,20 @@ def _killed(
     with hub(folder, url) as server:
         load = Load(server.port, seconds=30, requests=str(path), acknowledged=True)
         client = threading.Thread(target=lambda: results.append(run_apart(load)))
+        # Its clerk is up by then, or is not.
+        time.sleep(chance.uniform(0, 1.5))
+        begun = _groups(folder)
         client.start()
-        time.sleep(chance.uniform(0.5, 1.6))
+        goal = begun + chance.randint(*GROUPS)
+        patience = time.monotonic() + BEGIN_SECONDS
+        while _groups(folder) < goal and client.is_alive() and time.monotonic() < patience:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0, 0.02))
         if found is not None:
             for clerk in server.children():
                 os.kill(clerk, signal.SIGKILL)
                 found.clerks_killed += 1
-            time.sleep(chance.uniform(0, 0.5))
+            time.sleep(chance.uniform(0, 0.3))
         if postgres is not None:
             postgres.kill()
             time.sleep(0.3)
@@ -132,6 +143,12 @@ def _killed(
     if postgres is not None:
         postgres.restart()
     return results[0]
+
+
+def _groups(folder: Path) -> int:
+    """How many groups the hub has acknowledged, as it notes beside its data."""
+    noted = (path.read_text() for path in folder.glob(f"{seals.HEAD_PREFIX}*"))
+    return sum(int(number[1]) for text in noted if (number := re.match(r"\S+ (\d+) ", text)))
 
 
 def _compare(found: Found, folder: Path, url: str | None, result: Result, start: int) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -73,8 +75,18 @@ def is_alive(pid: int) -> bool:
     return True
 
 
+def test_no_port_is_given_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where nothing listens on it yet, and chance would have it again."""
+    first = free_port()
+    numbers = iter([first - 15_000] * 3)
+    chance = secrets.randbelow
+    monkeypatch.setattr(secrets, "randbelow", lambda below: next(numbers, None) or chance(below))
+    assert free_port() != first
+    assert next(numbers, None) is None
+
+
 def wait_until_gone(pid: int, directory: Path) -> bool:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while is_alive(pid) or directory.exists():
         if time.monotonic() > deadline:
             return False
@@ -169,11 +181,11 @@ def test_a_kill_ends_a_statement_that_is_running(server: PrivatePostgres) -> Non
     while value_of(server.url(), running) != 2:
         time.sleep(0.01)
 
-    began = time.monotonic()
     server.kill()
 
-    assert time.monotonic() - began < 5
-    counting.join(timeout=5)
+    # By itself it counts for minutes.
+    counting.join(timeout=30)
+    assert not counting.is_alive()
     assert failures
     server.restart()
 
@@ -375,9 +387,9 @@ def test_absence_skips_unless_it_is_required(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("no_session")
 def test_a_named_server_that_does_not_answer_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(
-        postgres.URL_VARIABLE,
-        f"postgresql://user:secret@127.0.0.1:{free_port()}/postgres",
-    )
-    with pytest.raises(pytest.fail.Exception, match="ARIFA_TEST_POSTGRES_URL names it"):
-        postgres.postgres_or_skip()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        url = f"postgresql://user:secret@127.0.0.1:{taken.getsockname()[1]}/postgres"
+        monkeypatch.setenv(postgres.URL_VARIABLE, url)
+        with pytest.raises(pytest.fail.Exception, match="ARIFA_TEST_POSTGRES_URL names it"):
+            postgres.postgres_or_skip()

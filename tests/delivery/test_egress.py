@@ -17,6 +17,7 @@ from arifa.simulator.certificates import Authority
 from arifa.simulator.hostile import HostileReceiver
 from arifa.wire import WireRequest
 from tests.delivery.canary import Resolver
+from tests.delivery.hub import LoopClock
 
 REQUEST = WireRequest(b"{}")
 
@@ -30,6 +31,7 @@ class Proxy:
 
     def __init__(self, port: int, answer: bytes) -> None:
         self.asked: list[str] = []
+        self.was_asked = asyncio.Event()
         self.url = ""
         self._port = port
         self._answer = answer
@@ -38,6 +40,7 @@ class Proxy:
         # Cancelled it is when the test ends.
         with contextlib.suppress(OSError, EOFError, asyncio.CancelledError):
             self.asked.append((await reader.readuntil(b"\r\n\r\n")).decode())
+            self.was_asked.set()
             writer.write(self._answer)
             if self._answer.startswith(b"HTTP/1.1 200"):
                 await self._tunnel(reader, writer)
@@ -97,7 +100,7 @@ def run(loop, main):
         return runner.run(main)
 
 
-async def refused(client, url, deadline=10):
+async def refused(client, url, deadline=30):
     with pytest.raises(NoAnswer) as caught:
         await client.send(url, REQUEST, identity="ntf_1", deadline=deadline)
     return caught.value
@@ -177,8 +180,12 @@ def test_a_proxy_that_waits_for_the_endpoint():
     """Where it cannot reach the endpoint in time, the deadline ends it, as without a proxy."""
 
     async def main():
+        clock = LoopClock()
         async with proxy(answer=b"") as way, Outbound(Reach(proxy=way.url)) as client:
-            return await refused(client, "https://shop.example/", deadline=0.5)
+            waiting = asyncio.create_task(refused(client, "https://shop.example/", deadline=30))
+            await way.was_asked.wait()
+            clock.forward(30)
+            return await waiting
 
     assert asyncio.run(main()).cause is Cause.CONNECT_TIMEOUT
 

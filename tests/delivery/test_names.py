@@ -13,6 +13,7 @@ from arifa.delivery import names as module
 from arifa.delivery.addresses import AddressRefused
 from arifa.delivery.names import ADDRESSES_MAX, LOOKUPS_MAX, HeldNames, Names, NameUnanswered
 from tests.delivery.canary import OUTSIDE, Resolver
+from tests.delivery.hub import LoopClock
 
 
 @contextlib.contextmanager
@@ -75,22 +76,30 @@ def test_a_known_name_that_begins_to_hang_leaves_the_lane(monkeypatch):
     """It holds a thread of the known ones once, and not for each attempt."""
     resolver = Resolver(monkeypatch)
     resolver.names["shop.example"] = resolver.names["other.example"] = [[OUTSIDE]]
-    lanes = []
+    lanes: list[str] = []
+    begun: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
     looked_up = module._looked_up
 
     def noted(host, port, family):
         lanes.append(threading.current_thread().name.rpartition("_")[0])
+        for loop, event in begun:
+            loop.call_soon_threadsafe(event.set)
         return looked_up(host, port, family)
 
     monkeypatch.setattr(module, "_looked_up", noted)
 
     async def main():
-        names = Names()
+        names, clock, has_begun = Names(), LoopClock(), asyncio.Event()
         await names.addresses("shop.example", 443)
         with hanging(monkeypatch, names={"shop.example"}):
             for _ in range(3):
+                has_begun.clear()
+                begun[:] = [(asyncio.get_running_loop(), has_begun)]
+                asking = asyncio.create_task(names.addresses("shop.example", 443, seconds=60))
+                await has_begun.wait()
+                clock.forward(60)
                 with pytest.raises(NameUnanswered):
-                    await names.addresses("shop.example", 443, seconds=0.05)
+                    await asking
         await names.addresses("shop.example", 443)
         await names.addresses("shop.example", 443)
         names.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Iterator
-from socket import AF_INET
+from socket import AF_INET, socket
 from typing import Any, TypeVar
 
 import pytest
@@ -339,21 +339,18 @@ def test_a_message_that_is_too_large_costs_nobody_else_the_connection():
         assert run(main) == [None, Cause.TOO_LARGE, Cause.TOO_LARGE, None]
 
 
-def test_nobody_there(free_tcp_port):
+def test_nobody_there():
     """A port that nothing listens on is unreachable."""
 
     async def main():
-        async with Nats(INSIDE) as transport:
-            await transport.send(f"nats://127.0.0.1:{free_tcp_port}/a.b", REQUEST, identity=ID)
+        # Taken, so that nobody else listens there meanwhile.
+        with socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            async with Nats(INSIDE) as transport:
+                url = f"nats://127.0.0.1:{taken.getsockname()[1]}/a.b"
+                await transport.send(url, REQUEST, identity=ID)
 
     assert refused(main).cause is Cause.UNREACHABLE
-
-
-@pytest.fixture
-def free_tcp_port() -> int:
-    from arifa.testing.supervised import free_port
-
-    return free_port()
 
 
 def test_a_broker_that_hangs_is_left_at_the_deadline(own_broker):
@@ -621,7 +618,7 @@ def test_no_other_server_is_called():
                                 f"nats://127.0.0.1:{one.port}/a.b",
                                 REQUEST,
                                 identity=str(number),
-                                deadline=1,
+                                deadline=30,
                             )
                 return one.calls, other.calls
 
@@ -764,7 +761,7 @@ def test_through_the_egress_proxy(tls_broker, answer):
             async with Nats(reach) as transport:
                 with pytest.raises(NoAnswer) as caught:
                     await transport.send(
-                        url, REQUEST, identity=ID, credentials=user_of(server), deadline=10
+                        url, REQUEST, identity=ID, credentials=user_of(server), deadline=30
                     )
             return caught.value, asked
         finally:

@@ -25,6 +25,7 @@ from tests.delivery.hub import (
     SECRET,
     Clock,
     Hub,
+    LoopClock,
     Watch,
     claim_all,
     running,
@@ -678,15 +679,18 @@ def test_an_endpoint_has_its_own_schedule_and_time(hub):
     assert len(schedule_of(dialects_own, DEFAULT).delays) == 11
     assert schedule_of(usual, DEFAULT) is schedule_of(None, DEFAULT) is DEFAULT
 
-    async def answer(_):
-        await asyncio.Event().wait()
-
     async def main():
+        clock = LoopClock()
+
+        async def answer(_):
+            clock.forward(30)
+            await asyncio.Event().wait()
+
         async with shop(answer) as merchant:
-            [identity] = hub.queue(hub.endpoint(merchant.url, timeout=0.05, delays=(0,)))
+            [identity] = hub.queue(hub.endpoint(merchant.url, timeout=30.0, delays=(0,)))
             worker = hub.worker(pace=Pace(poll_seconds=3600, deadline=3600.0, grace=1))
             async with running(worker):
-                await Watch(worker).until(lambda: hub.row(identity).state == "dead")
+                await Watch(worker).until(lambda: hub.row(identity).state == "dead", 600)
         return identity
 
     assert hub.row(run(main())).last_cause == "timeout"

@@ -12,9 +12,10 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from arifa import dialects
-from arifa.clock import now_us
+from arifa.clock import monotonic, now_us
 from arifa.errors import DataRefused, StoreBroken, Unavailable
 from arifa.hub.receive import Receiver
 from arifa.store import bulk, changes, notifications, refusals, seals, sources
@@ -345,13 +346,23 @@ def test_a_failing_store_is_never_a_yes(hub: Hub, monkeypatch, error) -> None:
             raise error
         return inserted(connection, table, columns, rows, **options)
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, capture_logs() as lines:
+        seconds = monotonic()
+        patch.setattr("arifa.hub.receive.monotonic", lambda: seconds)
         patch.setattr(bulk, "start_insert", failing)
         refused = hub.receive(("kcb", request("kcb")), ("cbs", request("cbs")))
+        for _ in range(20):
+            hub.one("kcb", request("kcb"))
+        seconds += 1.0
+        hub.one("kcb", request("kcb"))
     nothing = hub.notifications()
     resent = hub.one("kcb", request("kcb"))
 
     assert [answer.status for answer in refused] == [503, 503]
+    assert {(line["event"], line["detail"]) for line in lines} == {
+        ("receive.unavailable", "planted")
+    }
+    assert [line["requests"] for line in lines] == [2, 21]
     assert json.loads(refused[0].body)["statusCode"] == 1
     assert nothing == []
     assert (resent.status, hub.outcomes()) == (200, ["ACCEPTED"])

@@ -77,10 +77,11 @@ def test_no_http_answer(serve: Callable[[bytes], Server], answer: bytes):
 
 def test_nobody_is_there():
     """A port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        url = f"http://127.0.0.1:{listening.getsockname()[1]}/"
-    with pytest.raises(Refused, match="connection refused"):
-        exchange(url, REQUEST)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # so that nobody else listens there meanwhile
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/"
+        with pytest.raises(Refused, match="connection refused"):
+            exchange(url, REQUEST)
 
 
 def test_no_answer_in_time():

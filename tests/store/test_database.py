@@ -20,7 +20,7 @@ from arifa.errors import (
     Unavailable,
     UnknownCommit,
 )
-from arifa.store import bulk, database, migrate
+from arifa.store import bulk, changes, database, migrate
 from arifa.store.database import ServingLock, Urgency, database_url
 from arifa.store.opened import Store, open_store
 from arifa.store.schema import APPEND_ONLY, audit, identities, inbox, metadata, seals
@@ -146,6 +146,23 @@ def test_what_goes_together_fails_together(store: Store) -> None:
         assert bulk.inserted(started) == 3
 
 
+def test_what_an_ended_transaction_asked_disturbs_no_later_one(store: Store) -> None:
+    """A question that its traceback keeps, and that is forgotten while the next one asks the same.
+
+    pysqlite3 compiles a statement once: forgetting it resets the statement, whoever uses it by now.
+    """
+    kept: list[object] = []
+    with pytest.raises(RuntimeError), store.database.write() as connection:
+        kept.append(changes.asked(connection))
+        raise RuntimeError("planted")
+
+    with store.database.write() as connection:
+        asked = changes.asked(connection)
+        kept.clear()
+        found = [changes.told(asked), *(changes.number(connection) for _ in range(3))]
+    assert found == [0] * 4
+
+
 def test_text_is_ordered_by_bytes(store: Store) -> None:
     """Both engines sort text by its bytes, whatever the locale: ids must sort by time."""
     words = ["a", "B", "_", "é", "Z", "1"]
@@ -188,7 +205,7 @@ def test_the_urgent_go_first(sqlite_store: Store, asking: tuple[str, ...]) -> No
     def hold() -> None:
         with sqlite_store.database.write(Urgency.BACKGROUND):
             holding.set()
-            release.wait(10)
+            release.wait(60)
 
     def write(name: str, urgency: Urgency) -> None:
         if name in asking:
@@ -203,7 +220,7 @@ def test_the_urgent_go_first(sqlite_store: Store, asking: tuple[str, ...]) -> No
 
     threads = [threading.Thread(target=hold)]
     threads[0].start()
-    holding.wait(10)
+    assert holding.wait(60)
     turnstile = sqlite_store.database._turnstile
     assert turnstile is not None
     for count, (name, urgency) in enumerate(
@@ -219,7 +236,7 @@ def test_the_urgent_go_first(sqlite_store: Store, asking: tuple[str, ...]) -> No
             threading.Event().wait(0.005)
     release.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
 
     assert order == ["intake", "delivery", "background"]
     sqlite_store.database.take_turn(Urgency.BACKGROUND, lambda: told("at once"))

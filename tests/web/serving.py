@@ -23,8 +23,8 @@ from tests.engines import KEY
 from tests.hub.bank import Hub
 from tests.web import hostile
 
-START_SECONDS = 20
-ANSWER_SECONDS = 15
+START_SECONDS = 60
+ANSWER_SECONDS = 60
 LIMIT_AND_RUN = """
 import resource, sys
 name, limit = sys.argv.pop(1), int(sys.argv.pop(1))
@@ -63,7 +63,7 @@ class Served:
         """Ask it to stop."""
         self.process.send_signal(signal.SIGTERM)
 
-    def stop(self, seconds: float = 20) -> int:
+    def stop(self, seconds: float = 60) -> int:
         """Stop it, and give its exit code."""
         if self.process.poll() is None:
             self.terminate()
@@ -211,7 +211,7 @@ def arifa(folder: Path, *words: str, url: str | None = None) -> subprocess.Compl
         env=environment(folder, url),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=100,
         check=False,
     )
 
@@ -259,7 +259,7 @@ def serving(
             if process.poll() is None:
                 process.terminate()
                 try:
-                    process.wait(20)
+                    process.wait(60)
                 except subprocess.TimeoutExpired:
                     process.send_signal(signal.SIGABRT)  # so that its log says where it hangs
                     process.wait()
@@ -275,12 +275,12 @@ def _started(process: subprocess.Popen[str], folder: Path, log: Path, ports: int
     finally:
         watchdog.cancel()
     if not all(lines):
-        raise NotServing(process.wait(20), log.read_text())
+        raise NotServing(process.wait(60), log.read_text())
     numbers = [int(line.rpartition(":")[2]) for line in lines]
     return Served(process, numbers[0], numbers[1], folder, lines, log)
 
 
-def wait_until(condition: Callable[[], Any], seconds: float = 20) -> Any:
+def wait_until(condition: Callable[[], Any], seconds: float = 60) -> Any:
     """Ask again and again until the condition holds; gives what it gave."""
     end = time.monotonic() + seconds
     while not (found := condition()):

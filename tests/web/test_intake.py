@@ -736,15 +736,18 @@ def test_a_head_that_cannot_be_noted_is_a_doubt(
 
 
 class Stalling:
-    """A receiver whose commits take as long as they are let; it counts who was cut off."""
+    """A receiver whose commits take as long as they are let; it counts who was cut off.
 
-    def __init__(self, seconds: float | None = None) -> None:
+    Its time, which the committer goes by, passes only as `committing` says.
+    """
+
+    def __init__(self, committing: Callable[[], object]) -> None:
         self.store = self.database = self
         self.broken = None
-        self.seconds = seconds
+        self.now = 0.0
         self.groups: list[int] = []
         self.abandoned = 0
-        self.go_on = threading.Event()
+        self._committing = committing
 
     def draft(self, _prepared: Any) -> None:
         """Leave it all to `receive`."""
@@ -753,7 +756,7 @@ class Stalling:
         """Leave it all to `receive`."""
 
     def receive(self, group: list[Any]) -> list[WireResponse]:
-        self.go_on.wait(self.seconds)
+        self._committing()
         self.groups.append(len(group))
         return [WireResponse(200) for _ in group]
 
@@ -761,22 +764,50 @@ class Stalling:
         self.abandoned += 1
 
 
-def committed(receiver: Any, drive: Callable[[Committer], Awaitable[None]]) -> None:
-    """Run a committer with a deadline of a quarter of a second."""
+ANSWER_SECONDS = 0.25
+
+
+def committed(
+    receiver: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    drive: Callable[[Committer, Callable[[], None]], Awaitable[None]],
+) -> None:
+    """Run a committer that goes by the receiver's time; `drive` is given what waits for a sweep."""
+    monkeypatch.setattr("arifa.web.committer._SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr("arifa.web.committer.monotonic", lambda: receiver.now)
+    swept = threading.Condition()
+    sweeps = 0
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        committer = Committer(receiver, loop, lambda _: None, answer_seconds=0.25)
+        committer = Committer(receiver, loop, lambda _: None, ANSWER_SECONDS)
+        sweep = committer._look_for_late
+
+        def noted() -> None:
+            nonlocal sweeps
+            sweep()
+            with swept:
+                sweeps += 1
+                swept.notify_all()
+
+        def sweep_again() -> None:
+            with swept:
+                # The one that runs now may have looked at the time before.
+                goal = sweeps + 2
+                assert swept.wait_for(lambda: sweeps >= goal, 60)
+
+        monkeypatch.setattr(committer, "_look_for_late", noted)
         committer.start()
-        await drive(committer)
+        await drive(committer, sweep_again)
         await committer.stop()
 
     asyncio.run(run())
 
 
 async def happened(condition: Callable[[], object]) -> None:
-    while not condition():  # noqa: ASYNC110 - what it asks is another thread's
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110 - what it asks is another thread's
+            await asyncio.sleep(0.01)
 
 
 def status_of(answer: WireResponse | None) -> int:
@@ -790,42 +821,58 @@ def nobody() -> Prepared:
 def test_a_long_queue_disturbs_no_commit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who waits too long behind others is told so; the commits go on, and each is written once."""
     monkeypatch.setattr("arifa.web.committer.GROUP_MAX", 1)
-    monkeypatch.setattr("arifa.web.committer._SWEEP_SECONDS", 0.01)
-    receiver = Stalling(seconds=0.03)
+    sweeping: list[Callable[[], None]] = []
+
+    def commit() -> None:
+        receiver.now += ANSWER_SECONDS / 8
+        sweeping[0]()
+
+    receiver = Stalling(commit)
     statuses: list[int] = []
 
-    async def drive(committer: Committer) -> None:
+    async def drive(committer: Committer, sweep_again: Callable[[], None]) -> None:
+        sweeping.append(sweep_again)
         for _ in range(30):
             committer.submit([(nobody(), lambda answer: statuses.append(status_of(answer)))])
-        await happened(lambda: len(receiver.groups) == 30)
+        await happened(lambda: len(statuses) == len(receiver.groups) == 30)
 
-    committed(receiver, drive)
+    committed(receiver, monkeypatch, drive)
 
     assert receiver.abandoned == 0
-    assert len(statuses) == 30
-    assert {200, 503} == set(statuses)
+    assert sorted(statuses) == [200] * 8 + [503] * 22
 
 
 def test_a_commit_that_hangs_is_cut_off_and_a_broken_line_is_its_own_affair(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """At the deadline everybody is told, also behind one whose answer cannot be sent."""
-    monkeypatch.setattr("arifa.web.committer._SWEEP_SECONDS", 0.01)
-    receiver = Stalling()
+    has_begun, go_on = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        has_begun.set()
+        assert go_on.wait(60)
+
+    receiver = Stalling(hang)
     statuses: list[int] = []
 
     def broken(_: WireResponse | None) -> None:
         raise RuntimeError("this connection is broken")
 
-    async def drive(committer: Committer) -> None:
+    async def drive(committer: Committer, sweep_again: Callable[[], None]) -> None:
         committer.submit([(nobody(), broken)])
         committer.submit([(nobody(), lambda answer: statuses.append(status_of(answer)))])
-        await happened(lambda: receiver.abandoned and statuses)
-        receiver.go_on.set()
+        await happened(has_begun.is_set)
+        receiver.now += ANSWER_SECONDS
+        await asyncio.to_thread(sweep_again)
+        assert (receiver.abandoned, statuses) == (0, [])
+        receiver.now += ANSWER_SECONDS / 10
+        await asyncio.to_thread(sweep_again)
+        assert (receiver.abandoned, statuses) == (1, [503])
+        go_on.set()
         committer.submit([(nobody(), lambda answer: statuses.append(status_of(answer)))])
         await happened(lambda: len(statuses) == 2)
 
-    committed(receiver, drive)
+    committed(receiver, monkeypatch, drive)
 
     assert statuses == [503, 200]
     assert receiver.abandoned == 1

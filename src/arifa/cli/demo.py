@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -23,14 +24,16 @@ from arifa.cli.context import Given
 from arifa.cli.demo_banks import CAST, Part
 from arifa.cli.demo_hub import DemoHub, Feed
 from arifa.cli.demo_issuer import Issuer
+from arifa.cli.demo_process import Patience
 from arifa.cli.demo_report import Comparison, Issued, compare, lines_of
 from arifa.clock import monotonic
 from arifa.simulator.bank import Bank
 from arifa.simulator.merchant import Failure, Kept, Merchant
 from arifa.simulator.traffic import Book, spend_day
 
-ALL_SECONDS: Final = 26.0
-"""From the first step to the comparison: what has not arrived by then is missing."""
+QUIET_SECONDS: Final = 15.0
+"""What is still on its way when nothing has arrived for so long is missing. An event that the
+merchant failed to take comes again after 6 seconds at most."""
 
 RATES: Final = {Failure.BROKEN: 0.03, Failure.DROPPED: 0.02, Failure.SLOW: 0.03}
 
@@ -60,9 +63,11 @@ def demo(*, serve: bool = False, seed: int = 1, context: Given) -> int:
         stack.enter_context(issuer.serving())
         issuer.issue()
         books = {name: day.result() for name, day in days.items()}
-        issuer.settle(began + ALL_SECONDS)
+        patience = Patience(QUIET_SECONDS)
+        issuer.settle(patience)
+        issuer.see_it_runs()
         issued = issuer.says()
-        made = _compared(hub, merchant, books, issued, began + ALL_SECONDS)
+        made = _compared(hub, merchant, books, issued, patience)
         seconds = monotonic() - began
         if context.output.as_json:
             context.output.line({**made.as_json(), "seed": seed, "seconds": round(seconds, 1)})
@@ -125,15 +130,26 @@ def _compared(
     merchant: Merchant,
     books: Mapping[str, Book],
     issued: Mapping[str, Issued],
-    deadline: float,
+    patience: Patience,
 ) -> Comparison:
     """Wait until the merchant has all that was announced, and compare."""
     announced = sum(book.announced.total() for book in books.values())
     announced += sum(item.announced.total() for item in issued.values())
-    merchant.wait_for(lambda kept: len(kept.events) >= announced, deadline - monotonic())
-    hub.settle(deadline)
+    _wait_for_events(merchant, announced, patience)
+    hub.settle(patience)
+    hub.see_it_runs()
     titles = {part.name: part.title for part in CAST}
     return compare(titles, books, issued, merchant.kept, hub.says())
+
+
+def _wait_for_events(merchant: Merchant, count: int, patience: Patience) -> None:
+    """Wait until the merchant has so many, for as long as one comes now and then."""
+    while (has := len(merchant.kept.events)) < count and (left := patience.seconds_left(has)):
+        merchant.wait_for(partial(_has_more, has), left)
+
+
+def _has_more(before: int, kept: Kept) -> bool:
+    return len(kept.events) > before
 
 
 # ---------------------------------------------------------------------------------- the report

@@ -17,9 +17,9 @@ from typing import Any, Final
 from arifa import dialects
 from arifa.cli.demo_banks import Part
 from arifa.cli.demo_hub import Feed
-from arifa.cli.demo_process import ALL, LOOK_AGAIN_SECONDS, HubProcess
+from arifa.cli.demo_process import ALL, LOOK_AGAIN_SECONDS, HubProcess, Patience
 from arifa.cli.demo_report import Issued, announced_by
-from arifa.clock import monotonic, now_us
+from arifa.clock import now_us
 from arifa.money import EXPONENT, Money
 from arifa.notification import Status
 from arifa.timestamp import to_rfc3339
@@ -95,9 +95,9 @@ class Issuer(HubProcess):
 
     # ------------------------------------------------------------------ what it says
 
-    def settle(self, deadline: float) -> None:
-        """Wait until every transaction is over, or until `deadline` on the monotonic clock."""
-        while self._unfinished() and monotonic() < deadline:
+    def settle(self, patience: Patience) -> None:
+        """Wait until every transaction is over, for as long as one is now and then."""
+        while (left := self._unfinished()) and patience.seconds_left(left):
             self.pause(LOOK_AGAIN_SECONDS)
 
     def _unfinished(self) -> Counter[str]:

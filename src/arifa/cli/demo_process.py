@@ -42,6 +42,22 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+class Patience:
+    """Waits for as long as something still happens: how fast it does, the machine decides."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._standing: object = None
+        self._until = 0.0
+
+    def seconds_left(self, standing: object) -> float:
+        """How long to go on where things stand so; 0 where they have stood so for too long."""
+        now = monotonic()
+        if standing != self._standing:
+            self._standing, self._until = standing, now + self._seconds
+        return max(0.0, self._until - now)
+
+
 class HubProcess:
     """A hub with its data in `folder`, which is its own: no other database is touched."""
 
@@ -130,16 +146,30 @@ class HubProcess:
         assert self._process is not None
         with contextlib.suppress(KeyboardInterrupt):
             self._process.wait()
-            raise Refused(f"the hub has stopped by itself: {self._last_words()}")
+            self.see_it_runs()
+
+    def see_it_runs(self) -> None:
+        """See that it has not ended.
+
+        Raises:
+            Refused: it has, by itself; with its last words.
+        """
+        assert self._process is not None
+        code = self._process.poll()
+        if code is not None:
+            raise Refused(f"the hub has stopped by itself ({code}): {self._last_words()}")
 
     # ------------------------------------------------------------------ what it says
 
-    def settle(self, deadline: float) -> None:
-        """Wait until every delivery has ended, or until `deadline` on the monotonic clock."""
-        while any(self.ask("delivery", "list", "--state", state) for state in _UNFINISHED):
-            if monotonic() > deadline:
+    def settle(self, patience: Patience) -> None:
+        """Wait until every delivery has ended, for as long as one does now and then."""
+        while left := [row for state in _UNFINISHED for row in self._deliveries(state)]:
+            if not patience.seconds_left(sorted(str(row["id"]) for row in left)):
                 return
             self.pause(LOOK_AGAIN_SECONDS)
+
+    def _deliveries(self, state: str) -> list[JsonObject]:
+        return self.ask("delivery", "list", "--state", state, *ALL)
 
     def pause(self, seconds: float) -> None:
         """Let it work; what a command line knows it has to ask for."""

@@ -15,7 +15,7 @@ from typing import Final
 
 import structlog
 
-from arifa.clock import now_us
+from arifa.clock import monotonic, now_us
 from arifa.dialects.base import Result
 from arifa.errors import (
     AlreadyClaimed,
@@ -80,6 +80,8 @@ class Receiver:
         self._head = seals.HeadFile(store.folder, store.writer)
         self._sample = Sample()
         self._expects_repeats = False
+        self._unsaid = 0
+        self._silent_until = 0.0
 
     def prepare(self, token: str, request: WireRequest) -> Prepared:
         """Prove and read by the configuration at hand."""
@@ -91,8 +93,8 @@ class Receiver:
             return self._with_reruns(group)
         except DataRefused:
             return self._bisected(group)
-        except StoreError:
-            return [unavailable(prepared) for prepared in group]
+        except StoreError as error:
+            return self._put_off(group, error)
         except Exception as error:  # noqa: BLE001 - one message must not cost the others their answer
             log.error("receive.failed", error=type(error).__name__, at=place_of(error))
             return self._bisected(group)
@@ -191,7 +193,7 @@ class Receiver:
             # Not all was new, or one of them is at fault.
             self._expects_repeats = True
         elif not isinstance(written, Outdated):
-            return [unavailable(prepared) for prepared in composed.prepared]
+            return self._put_off(composed.prepared, written)
         return None
 
     def _committed(self, group: list[Prepared]) -> list[WireResponse | None]:
@@ -236,6 +238,15 @@ class Receiver:
         if composed.group.told:
             self.delivered_to(composed.group.told)
         return [draft.answer for draft in composed.drafts]
+
+    def _put_off(self, group: list[Prepared], error: Exception) -> list[WireResponse | None]:
+        """Tell all to come again; the log says why, once a second at most."""
+        self._unsaid += len(group)
+        now = monotonic()
+        if now >= self._silent_until:
+            log.warning("receive.unavailable", requests=self._unsaid, detail=str(error))
+            self._unsaid, self._silent_until = 0, now + 1.0
+        return [unavailable(prepared) for prepared in group]
 
     def _note(self, seal: seals.Seal) -> None:
         try:

@@ -154,11 +154,36 @@ def _select(table: sa.Table, columns: tuple[str, ...], key: str, condition: str,
     return f"SELECT {names} FROM {table.name} WHERE merchant = {mark} AND {key} {condition}"  # noqa: S608
 
 
+class _Rows:
+    """What a statement has found, to be fetched as from a cursor."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self, found: list[Any]) -> None:
+        self._left = iter(found)
+
+    def fetchone(self) -> Any:
+        return next(self._left, None)
+
+    def fetchall(self) -> list[Any]:
+        return list(self._left)
+
+
 def execute(connection: Connection, sqlite_text: str, values: Sequence[Any]) -> Any:
-    """Run one statement written with `?`; gives the driver's cursor."""
-    if is_sqlite(connection):
-        return driver(connection).execute(sqlite_text, values)
-    return driver(connection).execute(_with_percent(sqlite_text), values)
+    """Run one statement written with `?`; gives what its rows are fetched from.
+
+    On SQLite it has been read to its end, and its cursor is gone. A cursor that an error's
+    traceback keeps beyond its transaction shares the driver's compiled statement with the next
+    one, and resets it when it is forgotten: another thread, in the middle of that statement by now,
+    would read its rows a second time, and the one after it could not bind its values (measured).
+    """
+    if not is_sqlite(connection):
+        return driver(connection).execute(_with_percent(sqlite_text), values)
+    cursor = driver(connection).execute(sqlite_text, values)
+    try:
+        return _Rows(cursor.fetchall())
+    finally:
+        cursor.close()
 
 
 @cache

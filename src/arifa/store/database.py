@@ -318,6 +318,8 @@ def _translate(error: BaseException) -> StoreError:
             return Unavailable("the database asked to try again")
         if state.startswith("28") or "authentication failed" in said:
             return Unavailable("PostgreSQL does not accept this user and password")
+        if "sqlite" in type(error).__module__:
+            return Unavailable(f"the database file cannot be used now: {said}")
         return Unavailable(
             "the database cannot be reached: look whether it runs, and at the address in --database"
         )

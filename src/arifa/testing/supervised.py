@@ -27,16 +27,34 @@ User = tuple[int, int]
 def free_port() -> int:
     """A free port below those the system hands out, lest one of them take it during a restart.
 
+    It is this process's until it ends: no other that asks here is given it, also while nothing
+    listens there, before a server's start or between a kill and the next one.
+
     Raises:
         OSError: there is none.
     """
     for _ in range(100):
         # Not from `random`: test runners seed it, and all their workers would try the same ports.
         port = 15_000 + secrets.randbelow(17_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind(("127.0.0.1", port))
+        with contextlib.suppress(OSError):
+            _reserve(port)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
             return port
     raise OSError("no free port on 127.0.0.1")
+
+
+def _reserve(port: int) -> None:
+    """Keep it from the others, by a name that is gone with this process, however it ends.
+
+    Raises:
+        OSError: another has it.
+    """
+    if sys.platform != "linux":  # where there are no names without a file
+        return
+    with socket.socket(socket.AF_UNIX) as name:
+        name.bind(f"\0arifa-test-port-{port}")
+        name.detach()  # stays open
 
 
 class Supervised:
