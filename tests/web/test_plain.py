@@ -181,6 +181,11 @@ class Line:
         if self.protocol in self.protocol.watch.connections:
             self.protocol.check(self.clock.now)
 
+    def tick(self) -> None:
+        """The server makes its headers anew, as it does each second."""
+        self.clock.now += 1
+        self.state.default_headers = [(b"date", b"%d" % self.clock.now)]
+
     def stall(self) -> None:
         self.socket.is_stalled = True
 
@@ -392,7 +397,7 @@ RARELY = st.integers(0, 4).map(lambda number: number == 0)
 HAPPENING = st.sampled_from(
     [
         *[Line.answer] * 8,
-        *(Line.shutdown, Line.lose, Line.stall, Line.drain),
+        *(Line.shutdown, Line.lose, Line.stall, Line.drain, Line.tick),
         *(
             lambda line: line.later(0.5),
             lambda line: line.later(9.0),
@@ -539,6 +544,15 @@ def test_the_answer_is_written_as_ever() -> None:
         b"x-number: 1\r\ncontent-length: 1\r\n\r\n1"
     )
     assert len(line.socket.done) == 1
+
+
+def test_the_date_is_that_of_the_request() -> None:
+    """The server's headers are those of when it came, and of no request before."""
+    steps = [*reads(request()), Line.tick, *reads(request()), Line.answer, Line.answer]
+    line = assert_same([*steps, Line.tick, *reads(request()), Line.answer])
+    dates = [data.split(b"\r\n")[1] for data in line.socket.done]
+    assert dates == [b"date: today", b"date: 1001", b"date: 1002"]
+    assert line.bank.plain == 2
 
 
 def test_what_comes_behind_a_plain_request_waits() -> None:
@@ -729,12 +743,16 @@ def test_without_a_handler_nothing_goes_past_the_parser() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     """Whoever sends another head each time makes the memory no larger than so much."""
     reader = PlainReader(PREFIX)
+    many = [(b"x-%d" % number, b"y" * 60) for number in range(10)]
     for number in range(1500):
-        headers = (*HEADERS, (b"x-id", b"%d" % number), (b"long", b"%d" % number * 40))
-        for _ in range(2):
-            for kept in (headers, headers[:3]):
-                data = request(path=f"/ipn/a{number}", headers=kept)
+        unique = (b"x-id", b"%d" % number)
+        for more in ((unique,), (unique, (b"long", b"%d" % number * 200)), many, ()):
+            path = f"/ipn/a{number}" + "a" * (200 if more else 0)
+            for _ in range(2):
+                data = request(path=path, headers=(*HEADERS, *more))
                 assert reader.read(data, 9999, 9999) is not None
-    remembered: list[dict[bytes, Any]] = [reader._heads, reader._headers, reader._targets]
-    assert all(0 < len(lines) <= 1024 for lines in remembered)
-    assert max(len(line) for lines in remembered for line in lines) <= 512
+    for lines in (reader._targets, reader._headers):
+        assert 0 < len(lines) <= 1024
+        assert max(map(len, lines)) <= 128
+    assert 0 < len(reader._heads) <= 1024
+    assert max(map(len, reader._heads)) <= 512
