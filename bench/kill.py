@@ -142,6 +142,8 @@ def _killed(
         client.join()
     if postgres is not None:
         postgres.restart()
+    if not results:
+        raise RuntimeError("the load did not come through: nothing can be said of this run")
     return results[0]
 
 

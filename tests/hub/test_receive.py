@@ -598,3 +598,25 @@ def test_a_reference_that_cannot_be_kept_is_held(hub: Hub) -> None:
 
     assert hub.accepted() == []
     assert len(hub.cases()) == 1
+
+
+def test_two_that_seal_under_one_name_put_off_what_they_collide_on(opener: Opener) -> None:
+    """A copy of a data folder, or a second hub on it: nothing genuine is called unreadable."""
+    first, second = Hub(opener()), Hub(opener())
+    first.source("kcb")
+    second.receiver.receive([])
+    statuses = []
+    for number in range(6):
+        for hub in (first, second):
+            sent = request("kcb", transactionReference=f"{hub is first}{number}")
+            for _ in range(5):
+                token = first.sources["kcb"].token
+                (answer,) = hub.receive((token, sent))
+                statuses.append(answer.status)
+                if answer.status == 200:
+                    break
+    assert statuses.count(200) == 12
+    assert set(statuses) <= {200, 503}
+    assert first.outcomes() == ["ACCEPTED"] * 12
+    with first.store.database.read() as connection:
+        assert seals.verify(connection, first.store.writer)[1] is None

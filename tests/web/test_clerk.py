@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -317,6 +319,41 @@ def test_signals_to_all_do_not_end_it(hub: Hub) -> None:
     assert len(hub.notifications()) == 2
 
 
+def test_one_that_is_stopped_at_work_gives_everything_back(hub: Hub) -> None:
+    """Who waits is told, and whoever writes next finds the turn free."""
+    told: list[Seal | Exception] = []
+
+    async def drive() -> None:
+        async with clerk_of(hub.store) as clerk:
+            os.kill(process_of(clerk), signal.SIGSTOP)
+            clerk.write(composed(hub, payment(1)).rows, told.append)
+
+    run(drive)
+    assert [type(one) for one in told] == [UnknownCommit]
+    hub.one("kcb", payment(2))
+    assert [item.reading.bank_reference for item in hub.notifications()] == ["REF0", "REF2"]
+
+
+def told_to(process: int, place: str) -> bytes:
+    return Path(f"/proc/{process}/{place}").read_bytes()
+
+
+def test_it_knows_no_settings(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a mail server's password, say, which is in the hub's environment."""
+    monkeypatch.setenv("ARIFA_SMTP_URL", "smtp://user:word@mail.example")
+
+    async def drive() -> None:
+        async with clerk_of(hub.store) as clerk:
+            for place in ("environ", "cmdline"):
+                said = told_to(process_of(clerk), place)
+                assert said
+                assert b"ARIFA_" not in said
+                assert b"word" not in said
+                assert b"postgresql" not in said
+
+    run(drive)
+
+
 def test_it_ends_with_its_hub(hub: Hub) -> None:
     """No process is left behind."""
 
@@ -329,16 +366,23 @@ def test_it_ends_with_its_hub(hub: Hub) -> None:
         os.kill(identity, 0)
 
 
+def no_files(*_: object) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("sys.executable", "/nowhere/python"), ("socket.socketpair", no_files)]
+)
 def test_one_that_cannot_be_started_is_done_without(
-    hub: Hub, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, name: str, value: Any
 ) -> None:
     """The committer writes by itself, and it is tried again."""
-    monkeypatch.setattr("arifa.web.clerk._AGAIN_SECONDS", (0.01,))
-    monkeypatch.setattr("arifa.web.clerk.sys.executable", "/nowhere/python")
     answers: list[WireResponse | None] = []
 
     async def drive() -> None:
         loop = asyncio.get_running_loop()
+        monkeypatch.setattr("arifa.web.clerk._AGAIN_SECONDS", (0.01,))
+        monkeypatch.setattr(f"arifa.web.clerk.{name}", value)
         clerk = Clerk(hub.store.database, loop)
         committer = Committer(hub.receiver, loop, lambda _: None, clerk=clerk)
         committer.start()

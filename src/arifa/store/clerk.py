@@ -1,6 +1,6 @@
 """The clerk: a process of its own that writes the groups of the intake into the books.
 
-    python -m arifa.store.clerk CHANNEL CONTROL LEVEL      started by `web.clerk`, and by nobody else
+    python -m arifa.store.clerk CHANNEL CONTROL      started by `web.clerk`, and by nobody else
 
 While it writes and syncs one group, the serving process proves and reads the next, on another
 processor: two threads of one interpreter cannot, they only take it from each other. It is told

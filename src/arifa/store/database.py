@@ -8,6 +8,7 @@ Every error of a driver becomes one of `errors.StoreError`.
 from __future__ import annotations
 
 import os
+import re
 import socket
 import threading
 import time
@@ -50,6 +51,8 @@ WAL_RESET_FIXED: Final = (3, 51, 3)
 _BROKEN: Final = ("disk I/O error", "malformed", "disk is full", "not a database", "corrupt")
 _BROKEN_STATES: Final = ("53100", "58030", "XX001", "XX002")
 _BUSY: Final = ("locked", "busy")
+_SEAL_TAKEN: Final = re.compile(r'UNIQUE constraint failed: seals\.|unique constraint "seals_pkey"')
+"""In the words of both engines: a seal of this writer and number is there already."""
 _WARNINGS: Final = "arifa_warnings"
 
 
@@ -308,6 +311,12 @@ def _translate(error: BaseException) -> StoreError:
     if any(word in said for word in _BROKEN) or state in _BROKEN_STATES:
         return StoreBroken(f"the disk or the database file failed: {said}. {_remedy(said)}")
     if "IntegrityError" in kinds:
+        if _SEAL_TAKEN.search(said):
+            # Not this data's fault, and nobody else's request is refused for it.
+            return Unavailable(
+                "another process seals under this node's name: give each serve a --data folder of "
+                "its own, and never a copy of another's"
+            )
         return DataRefused("the database refused a row that breaks one of its rules")
     if "OperationalError" in kinds or "InterfaceError" in kinds:
         if any(word in said for word in _BUSY):
@@ -522,7 +531,7 @@ def sqlite_path(url: URL) -> Path:
 
 
 class ServingLock:
-    """Held by the one process that serves an SQLite file; gone with the process, however it ends."""
+    """Held by the one hub that serves an SQLite file, or with a data folder; gone with its last process."""
 
     def __init__(self, path: Path) -> None:
         # Beside the file itself, by whatever name it was found.
@@ -552,8 +561,9 @@ class ServingLock:
             os.close(descriptor)
             self._descriptor = None
             raise Unavailable(
-                f"another arifa serve is using {self._path.with_suffix('')}; stop it, or give "
-                f"another --data folder (several nodes need PostgreSQL)"
+                f"another arifa serve, or what is left of one that was killed, is using "
+                f"{self._path.with_suffix('')}; stop it, or give another --data folder (several "
+                f"nodes need PostgreSQL)"
             )
 
     def release(self) -> None:

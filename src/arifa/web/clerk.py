@@ -29,8 +29,8 @@ _AGAIN_SECONDS: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
 _END_SECONDS: Final = 2.0
 _BUFFER_BYTES: Final = 1 << 20
 _READ_BYTES: Final = 1 << 16
-_NOT_ITS_OWN: Final = ("ARIFA_KEY", "ARIFA_DATABASE_URL")
-"""Settings that the clerk has no use for: what it need not know cannot leak from it."""
+_SETTINGS: Final = "ARIFA_"
+"""What begins so in the environment is not passed on: what the clerk need not know cannot leak from it."""
 
 
 class _Asked(NamedTuple):
@@ -68,32 +68,35 @@ class Clerk:
     def start(self) -> None:
         """Start the process; `is_ready` says when it can be given something."""
         self._again = None
-        channel, its_channel = socket.socketpair()
-        control, its_control = socket.socketpair()
-        with its_channel, its_control:
-            for end in (channel, its_channel):
-                # Most groups fit whole.
-                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
-            descriptors = (its_channel.fileno(), its_control.fileno())
-            command = [sys.executable, "-P", "-m", "arifa.store.clerk", *map(str, descriptors)]
+        with contextlib.ExitStack() as stack:
             try:
-                self._process = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=(*descriptors, *self._keeps),
-                    env={k: v for k, v in os.environ.items() if k not in _NOT_ITS_OWN},
+                (channel, its_channel), (control, its_control) = (
+                    [stack.enter_context(end) for end in socket.socketpair()] for _ in range(2)
                 )
+                for end in (channel, its_channel):
+                    # Most groups fit whole.
+                    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
+                self._process = self._started(its_channel.fileno(), its_control.fileno())
             except OSError as error:
-                channel.close()
-                control.close()
                 self._lost(f"it cannot be started: {error.strerror}")
                 return
+            stack.pop_all()
+        its_channel.close()
+        its_control.close()
         channel.setblocking(False)
         self._channel, self._control = channel, control
         self._loop.add_reader(channel.fileno(), self._readable)
         address = self._database.url.render_as_string(hide_password=False)
         self._send(clerk.framed(address.encode()))
+
+    def _started(self, channel: int, control: int) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "arifa.store.clerk", str(channel), str(control)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=(channel, control, *self._keeps),
+            env={k: v for k, v in os.environ.items() if not k.startswith(_SETTINGS)},
+        )
 
     def write(self, rows: GroupRows, done: Done) -> None:
         """Have a group written; `done` is called with its seal when it is on disk, or what went wrong.
@@ -132,13 +135,14 @@ class Clerk:
         self._abandoned = self._asked
 
     async def stop(self) -> None:
-        """End the process."""
+        """End the process; what it has not written by now is not known to be written."""
         if self._again is not None:
             self._again.cancel()
         process, self._process = self._process, None
         self._close()
         if process is not None:
             await asyncio.to_thread(_wait_for, process)
+        self._ended(UnknownCommit("the hub stopped during a commit"))
 
     # ------------------------------------------------------------------ the channel
 

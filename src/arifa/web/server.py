@@ -31,7 +31,7 @@ from arifa.hub.receive import Receiver
 from arifa.observe import Figures, log, set_up_logging
 from arifa.store import references
 from arifa.store.database import ServingLock, Urgency, sqlite_path
-from arifa.store.opened import Store, check_sealed, open_store
+from arifa.store.opened import NODE_FILE, Store, check_sealed, open_store
 from arifa.web import announced
 from arifa.web.admin import Admin
 from arifa.web.app import App
@@ -143,8 +143,9 @@ def serve(
                 raise Refused(
                     "SQLite is served by one process; for --workers give --database postgresql://…"
                 )
-            store.close()
-            return serve_several(told)
+            with _serving_lock(store):
+                store.close()
+                return serve_several(told)
         with (
             _serving_lock(store) as keeps,
             listener(host, port) as public,
@@ -230,11 +231,12 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 @contextlib.contextmanager
 def _serving_lock(store: Store) -> Iterator[tuple[int, ...]]:
-    """On SQLite, one serving hub a file; gives the descriptors that hold the lock."""
-    if not store.database.is_sqlite:
-        yield ()
-        return
-    lock = ServingLock(sqlite_path(store.database.url))
+    """One serving hub a data folder, which is a node's name, and on SQLite one a file.
+
+    Gives the descriptors that hold the lock.
+    """
+    is_sqlite = store.database.is_sqlite
+    lock = ServingLock(sqlite_path(store.database.url) if is_sqlite else store.folder / NODE_FILE)
     descriptor = lock.acquire()
     try:
         yield (descriptor,)
