@@ -12,9 +12,24 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+from arifa.testing.strategies import HEAVY
 
 # Fixtures that several folders use.
 pytest_plugins = ["tests.engines"]
+
+# What holds of the laws holds of every other test: an ordinary run makes the same examples every
+# time, and how long one takes says nothing, for a build must not fail by luck. A heavy one
+# (`ARIFA_HYPOTHESIS=heavy`) looks for news.
+settings.register_profile(
+    "arifa",
+    derandomize=not HEAVY,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("arifa")
 
 # What may be required, and how a skip's reason names it.
 REQUIRABLE = {

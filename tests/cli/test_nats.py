@@ -252,6 +252,6 @@ def test_told_to_stop(installed: Installed, broker: NatsServer, topic: Topic) ->
         assert listening.stdout is not None
         listening.stdout.readline()
         listening.send_signal(signal.SIGTERM)
-        out, _ = listening.communicate(timeout=20)
+        out, _ = listening.communicate(timeout=60)
     assert listening.returncode == 0
     assert json.loads(out) == {"entered": 0, "known": 0, "refused": 0}

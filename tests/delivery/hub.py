@@ -220,10 +220,10 @@ class Watch:
     async def turn(self) -> None:
         """Wait for the next turn."""
         self._turned.clear()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await self._turned.wait()
 
-    async def until(self, condition: Callable[[], bool], seconds: float = 20) -> None:
+    async def until(self, condition: Callable[[], bool], seconds: float = 60) -> None:
         """Wait for a turn after which the condition holds."""
         async with asyncio.timeout(seconds):
             while not condition():
@@ -260,7 +260,7 @@ class Shop:
             self._came.notify_all()
         return await self.answer(request)
 
-    async def received(self, count: int, seconds: float = 20) -> None:
+    async def received(self, count: int, seconds: float = 60) -> None:
         """Wait until so many requests have come."""
         async with asyncio.timeout(seconds), self._came:
             await self._came.wait_for(lambda: len(self.requests) >= count)

@@ -68,7 +68,7 @@ def own_broker() -> Iterator[PrivateNats]:
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     async def bounded() -> T:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             return await main()
 
     return asyncio.run(bounded())

@@ -57,14 +57,14 @@ class Books:
 
         def wait() -> bool:
             with self._came:
-                return self._came.wait_for(lambda: len(set(self.entered)) >= count, 20)
+                return self._came.wait_for(lambda: len(set(self.entered)) >= count, 60)
 
         assert await asyncio.to_thread(wait)
 
 
 def run(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
     async def bounded() -> T:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             return await main()
 
     return asyncio.run(bounded())

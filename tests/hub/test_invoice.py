@@ -506,7 +506,8 @@ ACTS = st.lists(
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(acts=ACTS)
 def test_what_is_told_sums_up_to_what_is_paid(sqlite_store: Store, acts: Any) -> None:

@@ -85,7 +85,7 @@ def test_waiting_for_events():
     with merchant_with() as merchant:
         assert not merchant.wait_for(lambda kept: len(kept.events) > 0, timeout=0.01)
         exchange(merchant.url, event("ntf_1"))
-        assert merchant.wait_for(lambda kept: len(kept.events) > 0, timeout=10)
+        assert merchant.wait_for(lambda kept: len(kept.events) > 0, timeout=60)
 
 
 def test_a_seed_fails_the_same():

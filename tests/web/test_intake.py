@@ -207,7 +207,8 @@ def mutated(draw: st.DrawFn) -> tuple[str, bytes]:
 
 
 @settings(
-    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=200,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(messages=st.lists(mutated(), min_size=1, max_size=5), is_proven=st.booleans())
 def test_no_mutation_of_a_message_is_an_error_of_ours(

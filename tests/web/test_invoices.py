@@ -90,7 +90,7 @@ class Integrator(Merchant):
 
     def heard_of(self, count: int) -> list[tuple[str, Reading]]:
         """What was heard, when so many different things were."""
-        assert self.wait_for(lambda kept: len(kept.events) >= count, 20), self.kept
+        assert self.wait_for(lambda kept: len(kept.events) >= count, 60), self.kept
         return list(self.heard)
 
 
@@ -293,7 +293,7 @@ class Held:
     def generate(self, request: WireRequest) -> WireResponse:
         """Answer when it is let go."""
         self.begun.set()
-        assert self.go_on.wait(20)
+        assert self.go_on.wait(60)
         self.done += 1
         return WireResponse(200, request.body)
 
@@ -325,7 +325,7 @@ def test_who_waits_too_long_is_told_to_try_again(store: Store) -> None:
         status, body = await posted(handler)
         assert (status, body) == (503, billing.refuse(billing.TRY_AGAIN).body)
         held.go_on.set()
-        handler._answer_seconds = 20
+        handler._answer_seconds = 60
         assert await posted(handler, b"next") == (200, b"next")
 
     asyncio.run(story())
@@ -335,11 +335,11 @@ def test_who_waits_too_long_is_told_to_try_again(store: Store) -> None:
 def test_too_many_that_wait_are_sent_away(store: Store) -> None:
     """Beyond the bound they are told to try again at once; those that wait are answered."""
     held = Held(store)
-    handler = Invoices(cast("Generator", held), Figures(), pytest.fail, answer_seconds=20)
+    handler = Invoices(cast("Generator", held), Figures(), pytest.fail, answer_seconds=60)
 
     async def story() -> None:
         waiting = [asyncio.create_task(posted(handler)) for _ in range(WAITING_MAX)]
-        await asyncio.to_thread(held.begun.wait, 20)
+        await asyncio.to_thread(held.begun.wait, 60)
         assert (await posted(handler))[0] == 503
         held.go_on.set()
         assert {status for status, _ in await asyncio.gather(*waiting)} == {200}
