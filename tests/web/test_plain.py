@@ -234,11 +234,15 @@ class Line:
 _config: list[uvicorn.Config] = []
 
 
+async def nobody(_scope: Any, _receive: Any, _send: Any) -> None:
+    """An application that is not asked: each line has its own."""
+
+
 def config() -> uvicorn.Config:
     """The server's settings, as `arifa serve` has them."""
     if not _config:
         made = uvicorn.Config(
-            lambda *_: None,  # each line has its own
+            nobody,
             ws="none",
             lifespan="off",
             interface="asgi3",
