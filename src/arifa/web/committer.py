@@ -180,11 +180,12 @@ class Committer:
         answers: list[WireResponse | None],
         broken: StoreBroken | None,
     ) -> None:
-        for waiting, answer in zip(group, answers, strict=True):
-            _tell(waiting, answer)
         if broken is not None:
             self._on_broken(str(broken))
+        # The next group first: it is written while these hear their answers.
         self._take()
+        for waiting, answer in zip(group, answers, strict=True):
+            _tell(waiting, answer)
 
     def _look_for_late(self) -> None:
         """Answer UNAVAILABLE to whoever has waited too long; what is being written goes on."""
