@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from arifa.errors import (
     UnknownCommit,
 )
 from arifa.store import bulk, changes, database, migrate
-from arifa.store.database import ServingLock, Urgency, database_url
+from arifa.store.database import OVERTAKEN_MAX, ServingLock, Urgency, database_url
 from arifa.store.opened import Store, open_store
 from arifa.store.schema import APPEND_ONLY, audit, identities, inbox, metadata, seals
 from tests.engines import KEY, Opener
@@ -232,7 +233,7 @@ def test_the_urgent_go_first(sqlite_store: Store, asking: tuple[str, ...]) -> No
     ):
         threads.append(threading.Thread(target=write, args=(name, urgency)))
         threads[-1].start()
-        while sum(turnstile._waiting) <= count:
+        while sum(map(len, turnstile._waiting.values())) <= count:
             threading.Event().wait(0.005)
     release.set()
     for thread in threads:
@@ -241,6 +242,56 @@ def test_the_urgent_go_first(sqlite_store: Store, asking: tuple[str, ...]) -> No
     assert order == ["intake", "delivery", "background"]
     sqlite_store.database.take_turn(Urgency.BACKGROUND, lambda: told("at once"))
     assert order[-1] == "at once"
+
+
+def test_nobody_waits_for_ever(sqlite_store: Store) -> None:
+    """However much intake there is, who is less urgent gets in between."""
+    database, order = sqlite_store.database, []
+    intakes = iter(range(100))
+
+    def intake() -> None:
+        order.append("intake")
+        # The next one waits before this one has ended.
+        if next(intakes, None) is not None:
+            database.take_turn(Urgency.INTAKE, intake)
+        database.give_turn()
+
+    def told(name: str) -> None:
+        order.append(name)
+        database.give_turn()
+
+    database.take_turn(Urgency.INTAKE, lambda: None)
+    database.take_turn(Urgency.INTAKE, intake)
+    for name, urgency in (("background", Urgency.BACKGROUND), ("delivery", Urgency.DELIVERY)):
+        database.take_turn(urgency, partial(told, name))
+    database.give_turn()
+
+    assert len(order) == 103
+    assert order.index("delivery") <= OVERTAKEN_MAX
+    assert order.index("background") <= 2 * OVERTAKEN_MAX + 1
+
+
+def test_who_is_interrupted_while_it_waits_leaves_the_line(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether its turn has come by then or has not."""
+    database = sqlite_store.database
+    for has_come in (False, True):
+        database.take_turn(Urgency.INTAKE, lambda: None)
+
+        def interrupted(_: threading.Event, *, has_come: bool = has_come) -> None:
+            if has_come:
+                database.give_turn()
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Event, "wait", interrupted)
+            with pytest.raises(KeyboardInterrupt), database.write():
+                pass
+        if not has_come:
+            database.give_turn()
+        with database.write():
+            pass
 
 
 def test_another_programs_file_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import re
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum
@@ -39,6 +40,8 @@ APPLICATION_ID: Final = 0x41524946  # "ARIF", in the header of the SQLite file
 __all__ = ["Connection", "Database", "ServingLock", "Urgency", "database_url", "sqlite_path"]
 
 BUSY_SECONDS: Final = 5.0
+OVERTAKEN_MAX: Final = 4
+"""How often in a row who is less urgent is left waiting."""
 _SERVING_SECONDS: Final = 1.0
 CACHE_KIB: Final = 65_536
 POOL_SIZE: Final = 8
@@ -68,51 +71,62 @@ Granted = Callable[[], None]
 
 
 class _Turnstile:
-    """A lock that lets the most urgent waiter in first."""
+    """A lock that lets the most urgent waiter in first, and nobody wait for ever.
+
+    It is handed on, not let go: who has just had it does not get it again before who waits.
+    """
 
     def __init__(self) -> None:
-        self._condition = threading.Condition()
-        self._waiting = [0] * len(Urgency)
-        self._later: list[tuple[Urgency, Granted]] = []
-        self._taken = False
+        self._lock = threading.Lock()
+        self._waiting: dict[Urgency, deque[Granted]] = {urgency: deque() for urgency in Urgency}
+        self._is_taken = False
+        self._overtaken = 0
 
     def acquire(self, urgency: Urgency) -> None:
-        with self._condition:
-            self._waiting[urgency] += 1
-            try:
-                while self._taken or any(self._waiting[:urgency]):
-                    self._condition.wait()
-            finally:
-                self._waiting[urgency] -= 1
-            self._taken = True
+        """Wait for it, and take it."""
+        granted = threading.Event()
+        self.acquire_later(urgency, granted.set)
+        try:
+            granted.wait()
+        except BaseException:  # a signal's, say
+            self._give_up(urgency, granted.set)
+            raise
 
     def acquire_later(self, urgency: Urgency, granted: Granted) -> None:
         """As `acquire`, but without waiting: `granted` is called, in any thread, when it is taken."""
-        with self._condition:
-            if self._taken or any(self._waiting[:urgency]):
-                self._waiting[urgency] += 1
-                self._later.append((urgency, granted))
+        with self._lock:
+            if self._is_taken:
+                self._waiting[urgency].append(granted)
                 return
-            self._taken = True
+            self._is_taken = True
         granted()
 
     def release(self) -> None:
-        with self._condition:
+        """Hand it on to the next, or let it go."""
+        with self._lock:
             granted = self._next()
-            if granted is None:
-                self._taken = False
-                self._condition.notify_all()
+            self._is_taken = granted is not None
         if granted is not None:
             granted()
 
     def _next(self) -> Granted | None:
-        """Who waits without a thread, and is not less urgent than any who waits with one."""
-        for number, (urgency, granted) in enumerate(self._later):
-            if not any(self._waiting[:urgency]):
-                del self._later[number]
-                self._waiting[urgency] -= 1
-                return granted
-        return None
+        """The most urgent of those that wait; now and then the one behind them."""
+        lines = [waiting for waiting in self._waiting.values() if waiting]
+        if not lines:
+            return None
+        first, *others = lines
+        if others and self._overtaken >= OVERTAKEN_MAX:
+            first, self._overtaken = others[0], 0
+        elif others:
+            self._overtaken += 1
+        return first.popleft()
+
+    def _give_up(self, urgency: Urgency, granted: Granted) -> None:
+        with self._lock:
+            if granted in self._waiting[urgency]:
+                self._waiting[urgency].remove(granted)
+                return
+        self.release()
 
 
 class Database:
