@@ -147,6 +147,16 @@ def test_a_second_server_on_one_file_is_refused(folder: Path) -> None:
         assert post(served).status == 200
 
 
+def test_a_second_server_with_one_folder_is_refused(shared: tuple[Path, str]) -> None:
+    """On PostgreSQL too: the folder is a node's name, under which one hub seals."""
+    folder, url = shared
+    with serving(folder, url=url) as served:
+        done = arifa(folder, "serve", "--port", "0", "--admin-port", "0", url=url)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert_one_sentence(done.stderr, "another arifa serve")
+        assert post(served).status == 200
+
+
 def test_what_has_begun_is_answered_before_it_ends(folder: Path) -> None:
     """SIGTERM closes the door at once; a request whose body is still coming gets its answer."""
     raw = message("token-of-kcb", good(), close=False)
