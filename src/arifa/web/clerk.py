@@ -105,7 +105,7 @@ class Clerk:
         """
         try:
             message = clerk.packed(rows)
-        except (UnicodeEncodeError, OverflowError):
+        except Exception:  # noqa: BLE001 - whatever it is, the books are asked, one by one
             done(DataRefused("a value of it cannot be stored"))
             return
         asked = self._asked = _Asked(message, done)
@@ -148,7 +148,7 @@ class Clerk:
 
     def _go_on(self, asked: _Asked) -> None:
         """It is our turn at writing."""
-        if self._asked is not asked:  # the clerk was lost meanwhile
+        if self._asked is not asked or self._channel is None:  # the clerk was lost meanwhile
             self._database.give_turn()
             return
         self._has_turn = True

@@ -98,7 +98,7 @@ class Committer:
         """Queue requests; each `done` gets its answer, or None where no source has its path."""
         for prepared, done in asked:
             if self._stopping or len(self._waiting) >= WAITING_MAX:
-                done(unavailable(prepared))
+                _tell(Waiting(prepared, None, done), unavailable(prepared))
             else:
                 # While the group before is being written there is nothing else to do.
                 self._waiting.append(Waiting(prepared, self._receiver.draft(prepared), done))

@@ -57,14 +57,16 @@ class Intake:
     def _take(self) -> None:
         """Take what has arrived in this turn of the loop."""
         arrived, self._arrived = self._arrived, []
-        asked = []
+        asked, failed = [], []
         for exchange in arrived:
             try:
                 asked.append(self._asked(exchange))
             except Exception as error:  # noqa: BLE001 - one request must not cost the others theirs
                 log.error("prepare.failed", error=type(error).__name__, at=place_of(error))
-                exchange.respond(TRY_AGAIN)
+                failed.append(exchange)
         self._committer.submit(asked)
+        for exchange in failed:
+            exchange.respond(TRY_AGAIN)
 
     def _asked(self, exchange: Exchange) -> Asked:
         """One request, proven and read, and who is to be told the answer."""
